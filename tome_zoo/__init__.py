@@ -1,0 +1,47 @@
+"""tome-zoo: vision transformers for images, video and audio whose tokens merge as they run.
+
+Names load what they need when they are first used, so that `import tome_zoo` stays quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tome_zoo.cards import register_cards
+    from tome_zoo.evaluation import evaluate, predict
+    from tome_zoo.patching import patch, unpatch
+    from tome_zoo.registry import count_macs, create_model, list_models
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "count_macs": "tome_zoo.registry",
+    "create_model": "tome_zoo.registry",
+    "evaluate": "tome_zoo.evaluation",
+    "list_models": "tome_zoo.registry",
+    "patch": "tome_zoo.patching",
+    "predict": "tome_zoo.evaluation",
+    "register_cards": "tome_zoo.cards",
+    "unpatch": "tome_zoo.patching",
+}
+
+__all__ = [
+    "count_macs",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "patch",
+    "predict",
+    "register_cards",
+    "unpatch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tome_zoo' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

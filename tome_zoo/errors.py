@@ -1,0 +1,29 @@
+"""What can be wrong with what a user brings. Every message says what was expected, what came and how to mend it."""
+
+
+class TomeZooError(ValueError):
+    """Base of all errors that a user can mend; the command line turns it into one line and exit code 2."""
+
+
+class ScheduleError(TomeZooError):
+    """An `r` that is no merging schedule for this model."""
+
+
+class UnsupportedModelError(TomeZooError):
+    """A model that cannot be merged exactly."""
+
+
+class MediaError(TomeZooError):
+    """An image, video or sound that cannot be read."""
+
+
+class CardError(TomeZooError):
+    """A card that does not fit its schema, a duplicate or an unknown name."""
+
+
+class CheckpointError(TomeZooError):
+    """A weight file that is missing, damaged, unsafe or of another model."""
+
+
+class DataError(TomeZooError):
+    """A data set on disk that does not look as its card says."""

@@ -1,0 +1,70 @@
+"""What a model expects of its input, and how many views of a sample a protocol takes."""
+
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tome_zoo.architecture import Architecture
+
+Modality = Literal["image", "video", "audio"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rgb = tuple[Finite, Finite, Finite]
+PositiveRgb = tuple[Positive, Positive, Positive]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageInput(_Frozen):
+    """Preprocessing of an image: resize the short side to size / crop_pct, crop the centre, normalise."""
+
+    mean: Rgb
+    std: PositiveRgb
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
+
+
+class VideoInput(_Frozen):
+    """Preprocessing of a clip: `num_frames` frames, `sampling_rate` frames apart at `target_fps` frames a second.
+
+    One spatial view: short side to size / crop_pct, crop the centre; three: short side to size, crops along the long side.
+    """
+
+    mean: Rgb
+    std: PositiveRgb
+    sampling_rate: Annotated[int, Field(gt=0)] = 4
+    target_fps: Positive = 30.0
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
+
+
+class AudioInput(_Frozen):
+    """Preprocessing of a sound: one channel at `sample_rate`, Kaldi log-mel filter bank, pad or crop, normalise.
+
+    `mean` and `std` are those of the filter bank; the model sees (features - mean) / (2 * std).
+    """
+
+    mean: Finite
+    std: Positive
+    sample_rate: Annotated[int, Field(gt=0)] = 16000  # Hz
+    frame_shift: Positive = 10.0  # ms
+    channel: Literal["mean", "first"] = "mean"
+
+
+class ViewProtocol(Protocol):
+    """The part of a protocol card that decides which views of a sample are taken."""
+
+    @property
+    def temporal_views(self) -> int: ...
+    @property
+    def spatial_views(self) -> int: ...
+
+
+class Spec(Protocol):
+    """What a modality needs to know of a model; a model card is one."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+    @property
+    def input(self) -> ImageInput | VideoInput | AudioInput: ...
