@@ -70,8 +70,8 @@ def match(metric: Tensor, r: int, protected: int = 0) -> Tensor:
 def merge(x: Tensor, size: Tensor | None, assign: Tensor, n_out: int) -> tuple[Tensor, Tensor]:
     """Average the tokens that share an outgoing index, weighted by how many original tokens each one holds.
 
-    Computed in float32 with weights that sum to one, so nothing overflows and a token that merges with none is
-    returned bit for bit.
+    Computed in float32 or better with weights that sum to one, so nothing overflows and a token that merges with none
+    is returned bit for bit.
 
     Args:
         x: Tokens, `[batch, tokens, channels]`, any floating dtype.
@@ -88,7 +88,7 @@ def merge(x: Tensor, size: Tensor | None, assign: Tensor, n_out: int) -> tuple[T
     merged_size = size.new_zeros(batch, n_out).scatter_add(1, assign, size)
     weight = size / merged_size.gather(1, assign)
     rows = assign.unsqueeze(-1).expand_as(x)
-    weighted = x.float() * weight.unsqueeze(-1)
+    weighted = x.to(torch.promote_types(x.dtype, torch.float32)) * weight.unsqueeze(-1)
     merged = weighted.new_zeros(batch, n_out, channels).scatter_add(1, rows, weighted)
     return merged.to(x.dtype), merged_size
 

@@ -190,7 +190,7 @@ class MergingVisionTransformer(VisionTransformer):
         if self.attn_pool is not None:
             return self.attn_pool(x, attn_mask=size_bias(size, x.dtype) if self._prop_attn else None)
         weight = (size / size.sum(dim=1, keepdim=True)).unsqueeze(-1)
-        mean = (x.float() * weight).sum(dim=1).to(x.dtype)
+        mean = (x * weight).sum(dim=1).to(x.dtype)  # float32 or better, as the sizes are
         return mean if kind == "avg" else 0.5 * (x.amax(dim=1) + mean)
 
     def forward_intermediates(
