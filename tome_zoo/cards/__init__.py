@@ -1,0 +1,37 @@
+"""The cards: which models, data sets and protocols there are. Reads TOML; imports neither torch nor timm."""
+
+from tome_zoo.cards.catalogue import (
+    card_folder,
+    dataset_card,
+    dataset_cards,
+    model_card,
+    model_cards,
+    protocol_card,
+    protocol_cards,
+    register_cards,
+    unregister_cards,
+)
+from tome_zoo.cards.labels import label_ids, labels, read_labels
+from tome_zoo.cards.schema import DatasetCard, Measured, Merging, ModelCard, ProtocolCard, Reported, Weights
+
+__all__ = [
+    "DatasetCard",
+    "Measured",
+    "Merging",
+    "ModelCard",
+    "ProtocolCard",
+    "Reported",
+    "Weights",
+    "card_folder",
+    "dataset_card",
+    "dataset_cards",
+    "label_ids",
+    "labels",
+    "model_card",
+    "model_cards",
+    "protocol_card",
+    "protocol_cards",
+    "read_labels",
+    "register_cards",
+    "unregister_cards",
+]

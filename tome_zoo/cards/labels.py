@@ -1,0 +1,53 @@
+"""Names of classes, from the files beside the data set cards."""
+
+import csv
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from tome_zoo.cards.catalogue import dataset_card
+from tome_zoo.errors import CardError
+
+
+def labels(dataset: str) -> tuple[str, ...]:
+    """Names of a data set's classes in the order of a model's outputs; empty when the card lists none.
+
+    Raises:
+        CardError: If there is no such data set, or its file is damaged.
+    """
+    card = dataset_card(dataset)
+    return () if card.labels is None else read_labels(card.labels, card.num_classes)[1]
+
+
+def label_ids(dataset: str) -> tuple[str, ...]:
+    """Identifiers of a data set's classes (ImageNet: wnid, AudioSet: mid); else the names."""
+    card = dataset_card(dataset)
+    return () if card.labels is None else read_labels(card.labels, card.num_classes)[0]
+
+
+@lru_cache(maxsize=32)
+def read_labels(path: Path, num_classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(identifiers, names) from a txt or json list of names, or a csv with header `index, identifier, display_name`.
+
+    Raises:
+        CardError: If the file is missing or damaged, or does not list `num_classes` classes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".csv":
+            rows = list(csv.reader(text.splitlines()))[1:]
+            if [row[0] for row in rows] != [str(index) for index in range(len(rows))]:
+                raise ValueError("the first column must count from 0")
+            identifiers, names = tuple(row[1] for row in rows), tuple(row[2] for row in rows)
+        else:
+            found = json.loads(text) if path.suffix == ".json" else text.splitlines()
+            if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+                raise ValueError("expected a list of names")
+            identifiers = names = tuple(found)
+    except (OSError, ValueError, IndexError) as error:
+        raise CardError(f"{path}: cannot read class names: {error}") from None
+    if len(names) != num_classes:
+        raise CardError(f"{path}: the card says {num_classes} classes, the file lists {len(names)}")
+    if not all(names) or len(set(identifiers)) != len(identifiers):
+        raise CardError(f"{path}: a class has no name, or two have the same identifier")
+    return identifiers, names
