@@ -29,7 +29,7 @@ class ImageInput(_Frozen):
 class VideoInput(_Frozen):
     """Preprocessing of a clip: `num_frames` frames, `sampling_rate` frames apart at `target_fps` frames a second.
 
-    One spatial view: short side to size / crop_pct, crop the centre; three: short side to size, crops along the long side.
+    One spatial view: short side to size / crop_pct, crop the centre; three: short side to size, crops along the other.
     """
 
     mean: Rgb
@@ -56,15 +56,21 @@ class ViewProtocol(Protocol):
     """The part of a protocol card that decides which views of a sample are taken."""
 
     @property
-    def temporal_views(self) -> int: ...
+    def temporal_views(self) -> int:
+        """Clips of a video, or stretches of a sound."""
+
     @property
-    def spatial_views(self) -> int: ...
+    def spatial_views(self) -> int:
+        """Crops of each."""
 
 
 class Spec(Protocol):
     """What a modality needs to know of a model; a model card is one."""
 
     @property
-    def architecture(self) -> Architecture: ...
+    def architecture(self) -> Architecture:
+        """The shape of the transformer and of its input."""
+
     @property
-    def input(self) -> ImageInput | VideoInput | AudioInput: ...
+    def input(self) -> ImageInput | VideoInput | AudioInput:
+        """Preprocessing."""

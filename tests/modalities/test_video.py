@@ -1,0 +1,427 @@
+"""Clip and crop sampling, decoding and tokenizing of videos."""
+
+import math
+import pickle
+import struct
+import sys
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from tome_zoo import modalities
+from tome_zoo.data import Dataset, Sample, SampleViews
+from tome_zoo.errors import CardError, MediaError, UnsupportedModelError
+from tome_zoo.modalities import _frames, video
+from tome_zoo.modalities.embed import TubeletEmbed
+
+
+class Recording:
+    """A video in memory whose frames are known."""
+
+    def __init__(self, pictures: np.ndarray, fps: float | None) -> None:
+        self.pictures, self.fps, self.num_frames = pictures, fps, len(pictures)
+
+    def stream(self, indices):
+        return iter(self.pictures[list(indices)])
+
+
+def every_frame(path) -> np.ndarray:
+    """All frames in order, by the simplest loop there is."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+# Sampling ------------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_the_modality_called_video():
+    assert modalities.get("video") is video
+
+
+def test_a_published_case_by_hand():
+    length = video.clip_length(16, 4, 30.0, 30.0)
+    assert length == 64
+    assert video.clip_starts(300, length, 10) == [0, 26, 52, 78, 104, 130, 156, 182, 208, 234]
+    assert video.clip_starts(300, length, 1) == [118]
+    assert video.frame_indices(26, length, 16, 300)[:4] == [26, 30, 34, 38]
+    assert video.frame_indices(26, length, 16, 300)[-1] == 89
+
+
+@given(
+    total=st.integers(1, 400),
+    n_clips=st.integers(1, 12),
+    n_frames=st.integers(1, 32),
+    rate=st.integers(1, 8),
+    fps=st.sampled_from([None, 10.0, 24000 / 1001, 25.0, 29.97, 30.0, 60.0]),
+)
+def test_sampling_agrees_with_a_slow_loop(total, n_clips, n_frames, rate, fps):
+    length = video.clip_length(n_frames, rate, 30.0, fps)
+    exact = Fraction(rate * n_frames, 30) * Fraction(fps or 30.0)
+    assert math.isclose(length, exact, rel_tol=1e-12)
+    spare = max(Fraction(total) - Fraction(length), Fraction(0))
+    starts = video.clip_starts(total, length, n_clips)
+    assert len(starts) == n_clips
+    for clip, start in enumerate(starts):
+        each = spare / 2 if n_clips == 1 else spare / (n_clips - 1)
+        expected = math.floor(each) if n_clips == 1 else clip * math.floor(each)
+        assert start == expected
+        found = video.frame_indices(start, length, n_frames, total)
+        assert len(found) == n_frames
+        for place, number in enumerate(found):
+            step = Fraction(0) if n_frames == 1 else (Fraction(length) - 1) * place / (n_frames - 1)
+            position = min(max(start + step, Fraction(0)), Fraction(total - 1))
+            near_a_whole_number = abs(position - round(position)) < Fraction(1, 1000)
+            assert number == math.floor(position) or (near_a_whole_number and abs(number - position) < 2)
+
+
+def test_a_video_shorter_than_a_clip_repeats_its_last_frame():
+    assert video.frame_indices(0, 64, 16, 20) == [0, 4, 8, 12, 16] + [19] * 11
+    assert video.clip_starts(20, 64, 3) == [0, 0, 0]
+    assert video.frame_indices(0, 64, 16, 1) == [0] * 16
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "target", "expected"),
+    [
+        (240, 320, (224, 224), (224, 298)),
+        (320, 240, (224, 224), (298, 224)),
+        (256, 341, (256, 256), (256, 341)),
+        (100, 100, (224, 224), (224, 224)),
+        (480, 360, (360, 360), (480, 360)),
+        (100, 400, (64, 128), (64, 256)),
+        (400, 100, (64, 128), (512, 128)),
+    ],
+)
+def test_scaled_sizes(height, width, target, expected):
+    assert video.scaled_size(height, width, target) == expected
+
+
+def test_crops_lie_along_the_long_side():
+    assert video.crop_offsets(224, 299, (224, 224), 3) == [(0, 0), (0, 38), (0, 75)]
+    assert video.crop_offsets(299, 224, (224, 224), 3) == [(0, 0), (38, 0), (75, 0)]
+    assert video.crop_offsets(256, 341, (224, 224), 1) == [(16, 59)]
+    with pytest.raises(CardError, match="1 or 3"):
+        video.crop_offsets(224, 224, (224, 224), 2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 56), (56, 40), (32, 32), (90, 33)])
+@pytest.mark.parametrize("n_crops", [1, 3])
+@pytest.mark.parametrize("total", [1, 7, 61])
+def test_views_agree_with_a_slow_loop(video_spec, views_of, height, width, n_crops, total):
+    spec = video_spec(32, 8, sampling_rate=2)
+    pictures = np.random.default_rng(0).integers(0, 256, (total, height, width, 3), dtype=np.uint8)
+    found = video.views(Recording(pictures, 25.0), spec, views_of(3, n_crops))
+    assert found.shape == (3 * n_crops, 3, 8, 32, 32)
+    assert found.dtype == torch.float32
+    assert found.is_contiguous()
+    side = 32 if n_crops == 3 else 36
+    length = 2 * 8 / 30 * 25.0
+    for view in range(3 * n_crops):
+        clip, crop = divmod(view, n_crops)
+        start = clip * math.floor(max(total - length, 0) / 2)
+        for place, position in enumerate(torch.linspace(start, start + length - 1, 8)):
+            frame = torch.tensor(pictures[int(min(max(position.item(), 0), total - 1))]).permute(2, 0, 1)[None].double()
+            tall = height > width
+            new = (math.floor(height / width * side), side) if tall else (side, math.floor(width / height * side))
+            frame = F.interpolate(frame / 255, new, mode="bilinear", align_corners=False)[0]
+            spare = (new[0] - 32, new[1] - 32)
+            top, left = math.ceil(spare[0] / 2), math.ceil(spare[1] / 2)
+            if n_crops == 3 and tall:
+                top = (0, top, spare[0])[crop]
+            elif n_crops == 3:
+                left = (0, left, spare[1])[crop]
+            expected = (frame[:, top : top + 32, left : left + 32] - 0.45) / 0.225
+            torch.testing.assert_close(found[view, :, place].double(), expected, rtol=0, atol=1e-4)
+
+
+def test_an_unknown_rate_counts_as_the_models(video_spec, views_of):
+    pictures = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+    views = [video.views(Recording(pictures, fps), video_spec(), views_of(2)) for fps in (None, 30.0)]
+    assert torch.equal(*views)
+
+
+def test_pictures_that_would_explode_when_scaled_are_refused(video_spec, views_of):
+    with pytest.raises(MediaError, match="too long and narrow"):
+        video.views(Recording(np.zeros((1, 1, 200_000, 3), dtype=np.uint8), 25.0), video_spec(), views_of())
+
+
+def test_models_of_something_else_are_refused(video_spec, image_spec, views_of):
+    pictures = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    with pytest.raises(CardError, match="VideoInput"):
+        video.views(Recording(pictures, 25.0), image_spec(), views_of())
+    spec = video_spec()
+    spec.architecture = spec.architecture.model_copy(update={"in_chans": 1})
+    with pytest.raises(CardError, match="in_chans = 1"):
+        video.views(Recording(pictures, 25.0), spec, views_of())
+
+
+# Decoding ------------------------------------------------------------------------------------------------------------
+
+CODECS = {
+    "h264.mp4": {},
+    "h264.mov": {},
+    "h264.mkv": {"options": {"g": "6", "bf": "3"}},
+    "open.mp4": {"options": {"g": "6", "bf": "3", "x264-params": "open-gop=1:keyint=6:scenecut=0"}},
+    "odd.mp4": {"size": (47, 63), "pix_fmt": "yuv444p"},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "6"}},
+    "vp8.webm": {"codec": "libvpx", "options": {"g": "6"}},
+    "mpeg4.mp4": {"codec": "mpeg4", "options": {"g": "6", "bf": "2"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "6", "bf": "2"}},
+    "h264.avi": {"options": {"g": "6", "bf": "3"}},
+    "mpeg2.mkv": {"codec": "mpeg2video", "options": {"g": "6", "bf": "2"}},
+    "ten.mp4": {"pix_fmt": "yuv420p10le"},
+    "vfr.mp4": {"times": lambda number: number * 40 + number % 3 * 7},
+    "one.mp4": {"frames": 1},
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("decord", [True, False], ids=["decord", "pyav"])
+def test_frames_are_those_asked_for(write_video, name, decord, monkeypatch):
+    if not decord:
+        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+    elif sys.platform == "linux":
+        pytest.importorskip("decord")
+    path = write_video(name, **({"frames": 40} | CODECS[name]))
+    expected = every_frame(path)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        reader = video.read(path)
+        assert reader.num_frames == len(expected)
+        wanted = rng.integers(0, len(expected), 5).tolist()
+        found = reader.frames(wanted)
+        assert found.dtype == torch.uint8
+        assert np.array_equal(found.numpy(), expected[wanted])
+
+
+def test_decord_and_pyav_give_the_same_views(write_video, video_spec, views_of, monkeypatch):
+    pytest.importorskip("decord")
+    path = write_video(frames=70, rate=25)
+    reader = video.read(path)
+    by_decord = video.views(reader, video_spec(), views_of(4, 3))
+    assert reader._decord is not None
+    monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+    reader = video.read(path)
+    assert torch.equal(video.views(reader, video_spec(), views_of(4, 3)), by_decord)
+    assert reader._decord is None
+
+
+def test_pyav_goes_on_where_decord_fails(write_video, monkeypatch):
+    path = write_video(frames=40)
+    expected = every_frame(path)
+
+    class Failing:
+        def __init__(self, *args, **kwargs):
+            self.calls = 0
+
+        def __len__(self):
+            return 40
+
+        def get_batch(self, indices):
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("no")
+            return torch.from_numpy(expected[indices])  # as under decord's bridge to torch
+
+    monkeypatch.setattr(_frames, "_decord_module", lambda: type("Decord", (), {"VideoReader": Failing}))
+    assert np.array_equal(video.read(path).frames(range(40)).numpy(), expected)
+
+
+def test_a_reader_without_decord_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    assert _frames._decord_module.__wrapped__() is None
+
+
+@pytest.mark.parametrize("decord", [True, False], ids=["decord", "pyav"])
+def test_pyav_seeks_to_far_frames(write_video, monkeypatch, decord):
+    if not decord:
+        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+    path = write_video(frames=700, size=(16, 16), options={"g": "50"})
+    expected = every_frame(path)
+    wanted = [3, 300, 302, 698, 699]
+    assert np.array_equal(video.read(path).frames(wanted).numpy(), expected[wanted])
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+@pytest.mark.parametrize("decord", [True, False], ids=["decord", "pyav"])
+def test_pictures_are_turned_upright(write_video, turn, decord, monkeypatch):
+    if not decord:
+        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+    path = write_video(frames=5)
+    expected = every_frame(path)
+    content = bytearray(path.read_bytes())
+    matrix = content.find(b"tkhd") + 44  # behind version, times, track, duration, layer and volume
+    cos, sin = round(math.cos(math.radians(turn))), round(math.sin(math.radians(turn)))
+    rotation = (cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    content[matrix : matrix + 36] = struct.pack(">9i", *rotation)
+    path.write_bytes(content)
+    found = video.read(path).frames([0, 4]).numpy()
+    assert np.array_equal(found, np.rot90(expected[[0, 4]], -turn // 90, axes=(1, 2)))
+
+
+def test_frames_that_an_edit_list_hides_do_not_count(write_video, tmp_path):
+    whole = write_video(frames=40, options={"g": "40"})
+    path = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.pts -= 10 * 512
+                packet.dts -= 10 * 512
+                packet.stream = stream
+                file.mux(packet)
+    expected = every_frame(whole)[10:]
+    reader = video.read(path)
+    assert reader.num_frames == 30
+    assert np.array_equal(reader.frames(range(30)).numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_worker_processes_decode(write_video, video_spec, views_of, workers):
+    paths = [write_video(f"{number}.mp4", frames=20 + number) for number in range(3)]
+    video.read(paths[0]).frames([0])  # decord has been used in this process before it forks
+    samples = tuple(Sample(path.name, path, 0) for path in [*paths, paths[0].with_name("none.mp4")])
+    dataset = Dataset(SimpleNamespace(modality="video"), paths[0].parent, "val", samples, ())
+    found = list(DataLoader(SampleViews(dataset, video_spec(), views_of(2)), batch_size=None, num_workers=workers))
+    assert [index for index, _, _ in found] == [0, 1, 2, 3]
+    for path, (_, views, error) in zip(paths, found, strict=False):
+        assert error is None
+        assert torch.equal(views, video.views(video.read(path), video_spec(), views_of(2)))
+    assert found[3][1] is None
+    assert "no such file" in found[3][2]
+
+
+def test_rate_and_count(write_video):
+    reader = video.read(write_video(frames=33, rate=12))
+    assert (reader.num_frames, reader.fps) == (33, 12.0)
+    assert video.read(write_video("a.avi", 20, codec="mjpeg", pix_fmt="yuvj420p", rate=8)).fps == 8.0
+
+
+def test_a_video_of_one_frame_works(write_video, video_spec, views_of):
+    views = video.views(video.read(write_video(frames=1)), video_spec(), views_of(10, 3))
+    assert views.shape == (30, 3, 8, 32, 32)
+    assert torch.equal(views[:, :, :1].expand_as(views), views)
+    assert views.isfinite().all()
+
+
+def test_frames_out_of_range_are_refused(write_video):
+    reader = video.read(write_video(frames=5))
+    for wanted in ([5], [-1], []):
+        with pytest.raises(MediaError, match="0 to 4"):
+            reader.frames(wanted)
+
+
+@pytest.mark.parametrize("container", [{}, {"movflags": "faststart"}])
+def test_a_truncated_mp4_is_refused(write_video, container):
+    path = write_video(frames=60, container=container)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(MediaError, match=r"truncated|no video that FFmpeg can read"):
+        video.read(path).frames([0, 59])
+
+
+def test_no_videos_are_refused(tmp_path, write_sound, capfd):
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "folder.mp4").mkdir()
+    write_sound("sound.mp4", np.zeros(16000), codec="aac", format="fltp")
+    cases = {
+        "text": "FFmpeg",
+        "empty": "empty",
+        "folder": "folder",
+        "missing": "no such file",
+        "sound": "no video track",
+    }
+    for name, message in cases.items():
+        with pytest.raises(MediaError, match=message) as caught:
+            video.read(tmp_path / f"{name}.mp4")
+        assert f"{name}.mp4" in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_inside_a_video_never_raises_anything_else(write_video, capfd):
+    path = write_video(frames=60, options={"g": "10"}, container={"movflags": "faststart"})
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(whole), 20):
+            content[place] ^= 0x5A
+        path.write_bytes(content)
+        try:
+            reader = video.read(path)
+            assert reader.frames([0, reader.num_frames - 1]).dtype == torch.uint8
+        except MediaError:
+            pass
+    assert capfd.readouterr().out == ""
+
+
+# Tokens --------------------------------------------------------------------------------------------------------------
+
+
+def test_tubelets_are_time_major_then_row_by_row():
+    embed = TubeletEmbed((8, 12), 4, 3, 5, num_frames=6, tubelet_size=2)
+    x = torch.randn(2, 3, 6, 8, 12)
+    tokens = embed(x)
+    assert tokens.shape == (2, 18, 5)
+    assert embed.proj.weight.shape == (5, 3, 2, 4, 4)
+    assert (embed.grid_size, embed.num_patches, embed.feat_ratio(), embed.feat_ratio(False)) == (
+        (3, 2, 3), 18, 4, (2, 4, 4),
+    )  # fmt: skip
+    for number in range(18):
+        t, row, column = number // 6, number // 3 % 2, number % 3
+        tubelet = x[1, :, 2 * t : 2 * t + 2, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        expected = (embed.proj.weight * tubelet).sum((1, 2, 3, 4)) + embed.proj.bias
+        torch.testing.assert_close(tokens[1, number], expected)
+
+
+def test_tubelets_serve_timms_transformer(video_spec):
+    architecture = video_spec(32, 8).architecture
+    model = VisionTransformer(
+        img_size=32, patch_size=4, embed_dim=8, depth=1, num_heads=1, num_classes=2,
+        embed_layer=video.embed_layer(architecture),
+    )  # fmt: skip
+    assert model.pos_embed.shape == (1, 1 + math.prod(architecture.grid), 8)
+    assert video.token_grid(video_spec(32, 8)) == model.patch_embed.grid_size == (4, 8, 8)
+    assert model(torch.randn(2, 3, 8, 32, 32)).shape == (2, 2)
+    assert "patch_embed.proj.weight" in model.state_dict()
+    pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 32, 31), (2, 3, 7, 32, 32), (2, 1, 8, 32, 32), (3, 8, 32, 32)])
+def test_inputs_of_another_shape_are_refused(shape):
+    embed = TubeletEmbed(32, 4, 3, 8, num_frames=8, tubelet_size=2)
+    with pytest.raises(ValueError, match=r"expected an input of shape \[batch, 3, 8, 32, 32\], got \["):
+        embed(torch.zeros(shape))
+
+
+def test_variable_input_sizes_are_refused(video_spec):
+    embed_layer = video.embed_layer(video_spec(32, 8).architecture)
+    with pytest.raises(UnsupportedModelError, match="fixed"):
+        VisionTransformer(img_size=32, patch_size=4, embed_dim=8, num_heads=1, dynamic_img_size=True,
+                          embed_layer=embed_layer)  # fmt: skip
+    with pytest.raises(UnsupportedModelError, match="dynamic_img_pad"):
+        embed_layer(img_size=32, patch_size=4, dynamic_img_pad=True)
+    embed = embed_layer(img_size=32, patch_size=4)
+    assert embed.dynamic_feat_size((32, 32)) == (4, 8, 8)
+    for call in (lambda: embed.dynamic_feat_size((64, 64)), lambda: embed.set_input_size(img_size=64)):
+        with pytest.raises(UnsupportedModelError, match="8 x 32 x 32"):
+            call()
+    with pytest.raises(TypeError, match="colour"):
+        embed_layer(colour="red")
+
+
+def test_an_architecture_without_frames_has_no_tubelets(image_spec, video_spec):
+    with pytest.raises(CardError, match="num_frames"):
+        video.embed_layer(image_spec().architecture)
+    with pytest.raises(CardError, match="overlap"):
+        video.embed_layer(video_spec().architecture.model_copy(update={"patch_stride": 2}))

@@ -1,0 +1,149 @@
+"""How commands talk: results on stdout, the rest on stderr; one line and exit code 2 for a user's mistake."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from tome_zoo.errors import TomeZooError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class Group(TyperGroup):
+    """Commands whose foreseeable errors end in one line instead of a traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command line, and forget the folders of cards that it added."""
+        try:
+            return super().main(*args, **kwargs)
+        finally:
+            if _added:
+                from tome_zoo import cards
+
+                while _added:
+                    cards.unregister_cards(_added.pop())
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a user's mistake exits with 2, Ctrl-C with 130."""
+        try:
+            return super().invoke(ctx)
+        except TomeZooError as error:
+            fail(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong in one line on stderr and exit with 2."""
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    raise typer.Exit(USER_ERROR) from None
+
+
+def _register(folders: list[Path] | None) -> list[Path]:
+    """Add folders of cards while this command runs; a folder named twice is added once."""
+    from tome_zoo import cards
+
+    for folder in folders or []:
+        if folder.resolve() not in _added:
+            cards.register_cards(folder)
+            _added.append(folder.resolve())
+    return folders or []
+
+
+def _log(level: int) -> int:
+    if level:
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=_stderr(), show_path=False)
+        logging.basicConfig(
+            level=logging.INFO if level == 1 else logging.DEBUG, format="%(message)s", handlers=[handler]
+        )
+    return level
+
+
+_added: list[Path] = []
+
+
+def card_folders() -> list[Path]:
+    """The folders of cards that this command line has added."""
+    return list(_added)
+
+
+Cards = Annotated[
+    list[Path] | None,
+    typer.Option("--cards", metavar="DIR", callback=_register, help="Add a folder of one's own cards (repeatable)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, callback=_log, show_default=False, help="Say more on stderr (twice: more still)."
+    ),
+]
+
+
+def show(*things: Any) -> None:
+    """Print texts and rich tables to stdout; where it is no terminal, as wide as they need."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    for thing in things:
+        console.print(thing)
+
+
+def show_json(data: Any) -> None:
+    """Print one JSON document to stdout."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(*things: Any) -> None:
+    """Print to stderr what is not the result."""
+    for thing in things:
+        _stderr().print(thing, highlight=False)
+
+
+@contextmanager
+def progress_bar(description: str, unit: str = "samples") -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr, if that is a terminal; yields what to call with (done, of how many, doing what)."""
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    console = _stderr()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TextColumn("" if unit == "bytes" else unit),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(description, total=None)
+
+        def update(done: int, total: int | None, doing: str = description) -> None:
+            bar.update(task, completed=done, total=total, description=doing)
+
+        yield update
+
+
+def _stderr() -> Any:
+    from rich.console import Console
+
+    return Console(file=sys.stderr)

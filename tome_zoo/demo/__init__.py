@@ -1,0 +1,126 @@
+"""Three small data sets, made by rule and written as real files, and how the embedded models are trained on them.
+
+- `shapes` (image): one of 10 shapes among clutter, PNG in class folders;
+- `motions` (video): a random texture that moves in one of 10 ways, H.264 with a `path label` list;
+- `sounds` (audio): one to three of 12 events in noise, 16 kHz WAV with an AudioSet-style JSON manifest.
+
+A sample depends on its index and on the seed of its split alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from tome_zoo.demo import motions, shapes, sounds
+from tome_zoo.errors import DataError
+
+SEEDS: Mapping[str, int] = MappingProxyType({"train": 20230501, "val": 7})
+"""Seed of each split."""
+
+
+class Maker(Protocol):
+    """What the modules of this package offer."""
+
+    @property
+    def LABELS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module
+        """Names of the classes."""
+        ...
+
+    def write(self, root: str | Path, *, split: str, count: int, seed: int) -> Iterator[Path]:
+        """Write `count` samples, yielding each path when it is on disk."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an embedded model comes from nothing.
+
+    Attributes:
+        dataset: Its data set.
+        count: Samples in each split.
+        options: Arguments of `tome_zoo.train.train`.
+    """
+
+    dataset: str
+    count: Mapping[str, int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+MAKERS: Mapping[str, Maker] = MappingProxyType({"shapes": shapes, "motions": motions, "sounds": sounds})
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "demo_image.shapes": Recipe(
+            "shapes",
+            {"train": 12000, "val": 500},
+            {
+                "epochs": 8,
+                "batch_size": 32,
+                "lr": 2e-3,
+                "optimizer": "muon",
+                "r": (0, 36),
+                "augment": ("shift", "turn", "flip", "channels"),
+            },
+        ),
+        "demo_video.motions": Recipe(
+            "motions",
+            {"train": 6000, "val": 400},
+            {
+                "epochs": 9,
+                "batch_size": 32,
+                "lr": 2e-3,
+                "optimizer": "muon",
+                "r": (0, 66),
+                "augment": ("channels", "negate"),
+            },
+        ),
+        "demo_audio.sounds": Recipe(
+            "sounds",
+            {"train": 8000, "val": 400},
+            {"epochs": 8, "batch_size": 32, "lr": 2e-3, "r": (0, 62), "augment": ("delay", "noise")},
+        ),
+    }
+)
+
+
+def write_data(
+    name: str,
+    root: str | Path,
+    *,
+    split: str = "val",
+    count: int | None = None,
+    seed: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a split of a demo data set.
+
+    Args:
+        name: "shapes", "motions" or "sounds".
+        root: Folder of the data set; files of the split that lie there are replaced.
+        split: "train" or "val".
+        count: Samples; None takes the recipe's.
+        seed: None takes that of the split.
+        progress: Called with (samples written, samples in all).
+
+    Returns:
+        `root`, as `open_dataset` and `evaluate` take it.
+
+    Raises:
+        DataError: If there is no such data set or split, or `count` is not positive.
+    """
+    if name not in MAKERS:
+        raise DataError(f"no demo data set is named {name!r}; there are {', '.join(MAKERS)}")
+    if split not in SEEDS:
+        raise DataError(f"a demo data set has the splits {', '.join(SEEDS)}; got {split!r}")
+    if count is None:
+        count = next(recipe.count[split] for recipe in RECIPES.values() if recipe.dataset == name)
+    if count < 1:
+        raise DataError(f"count should be at least 1, got {count}")
+    root = Path(root)
+    paths = MAKERS[name].write(root, split=split, count=count, seed=SEEDS[split] if seed is None else seed)
+    for done, _ in enumerate(paths, 1):
+        if progress is not None:
+            progress(done, count)
+    return root

@@ -1,0 +1,57 @@
+"""The embedded models from nothing: write their data sets, then train by their recipes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tome_zoo import cards, registry
+from tome_zoo.data import Dataset, open_dataset
+from tome_zoo.demo import RECIPES, write_data
+from tome_zoo.errors import DataError
+from tome_zoo.train import TrainResult, train
+
+Progress = Callable[[int, int, str], None]
+
+
+def retrain(
+    name: str,
+    output: str | Path,
+    *,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Train an embedded model from nothing.
+
+    Args:
+        name: A name in `RECIPES`.
+        output: File of weights to write.
+        data: Folder for the data set. A split that lies there already is taken as it is; None uses a temporary folder.
+        progress: Called with (done, of how many, doing what).
+        **options: Arguments of `tome_zoo.train.train` other than the recipe's.
+
+    Raises:
+        DataError: If there is no recipe of that name.
+    """
+    if name not in RECIPES:
+        raise DataError(f"no recipe is named {name!r}; there are {', '.join(RECIPES)}")
+    with TemporaryDirectory(prefix="tome-zoo-") as temporary:
+        root = Path(temporary if data is None else data)
+        training, validation = (_split(RECIPES[name].dataset, root, split, progress) for split in ("train", "val"))
+        model = registry.create_model(name)
+        settings = {**RECIPES[name].options, **options}
+        return train(model, training, validation=validation, output=output, progress=progress, **settings)
+
+
+def _split(dataset: str, root: Path, split: str, progress: Progress | None) -> Dataset:
+    """A split of a demo data set, written if it is not there."""
+    card = cards.dataset_card(dataset)
+    if not (root / card.splits[split]).exists():
+
+        def told(done: int, total: int) -> None:
+            if progress is not None:
+                progress(done, total, f"writing {dataset} {split}")
+
+        write_data(dataset, root, split=split, progress=told)
+    return open_dataset(root, card, split)

@@ -1,0 +1,88 @@
+"""The demonstration: three small data sets, the three embedded models, accuracy against speed."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tome_zoo import cards, evaluation, plot, report
+from tome_zoo.demo import write_data
+from tome_zoo.results import RESULTS, Result
+
+MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demonstration left.
+
+    Attributes:
+        results: One for each model and r.
+        results_file: `results.jsonl`; a later run into the same folder appends to it.
+        csv_file: The results of this run as a table with speed-ups.
+        plot_file: Their picture.
+        seconds: What it took, data included.
+    """
+
+    results: list[Result]
+    results_file: Path
+    csv_file: Path
+    plot_file: Path
+    seconds: float
+
+
+def run_demo(
+    output: str | Path = "tome-zoo-demo",
+    *,
+    models: Sequence[str] = MODELS,
+    device: str | None = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Demo:
+    """Write the validation data, evaluate each model at every r of its card, and draw the trade-off.
+
+    timm's unmerged model with the same weights is timed in turn with the r's, batch by batch, in the same run.
+
+    Args:
+        output: Folder of data, results and picture.
+        models: Names of embedded models.
+        device: None means CUDA where there is a device, else the CPU.
+        batch_size: Views a forward.
+        limit: At most that many samples of each data set.
+        progress: Called with (done, of how many, doing what).
+
+    Raises:
+        TomeZooError: If an embedded model or its data cannot be used; see `evaluation.evaluate`.
+    """
+    begin, output = time.monotonic(), Path(output)
+    results: list[Result] = []
+    for name in models:
+        card = cards.model_card(name)
+        root = write_data(
+            card.dataset, output / "data" / card.dataset, progress=_told(progress, f"{card.dataset}: data")
+        )
+        results += evaluation.evaluate(
+            name,
+            root,
+            r=card.merging.r,
+            batch_size=batch_size,
+            device=device,
+            limit=limit,
+            output=output,
+            time_timm=True,
+            progress=_told(progress, name),
+        )
+    return Demo(
+        results=results,
+        results_file=output / RESULTS,
+        csv_file=report.write_csv(results, output / "tradeoff.csv"),
+        plot_file=plot.plot_tradeoff(results, output / "tradeoff.png"),
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _told(progress: Progress | None, doing: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(done, total, doing)

@@ -1,0 +1,90 @@
+"""Scores of a model in per cent: top-1 and top-5 for one class a sample, mean average precision for several."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Aggregate = Literal["softmax_mean", "logit_mean", "none"]
+
+
+class MeanAveragePrecision(NamedTuple):
+    """Mean average precision in per cent, and how many classes went into the mean."""
+
+    map: float
+    n_classes: int
+
+
+def aggregate_views(logits: ArrayLike, how: Aggregate) -> NDArray[np.float64]:
+    """One row of scores for a sample from the logits of its views.
+
+    Args:
+        logits: `[views, classes]`.
+        how: "softmax_mean": softmax of each view, then their mean; "logit_mean": mean of the logits; "none": the logits
+            of the only view.
+
+    Returns:
+        float64 `[classes]`.
+
+    Raises:
+        ValueError: If `how` is "none" and there are several views.
+    """
+    rows = np.asarray(logits, dtype=np.float64)
+    if how == "softmax_mean":
+        return softmax(rows).mean(axis=0)
+    if how == "none" and len(rows) != 1:
+        raise ValueError(f"expected one view for aggregate 'none', got {len(rows)}: choose softmax_mean or logit_mean")
+    return rows.mean(axis=0)
+
+
+def softmax(logits: ArrayLike) -> NDArray[np.float64]:
+    """Softmax over the last axis in float64."""
+    rows = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, k: int) -> float:
+    """Share of samples whose class is among the `k` best scores, in per cent.
+
+    Equal scores rank by class index, so that a model which gives one value to every class gains nothing by it.
+
+    Args:
+        scores: `[samples, classes]`, at least one sample.
+        targets: Class of each sample, `[samples]`.
+        k: How many of the best classes count as a hit.
+    """
+    rows, classes = np.asarray(scores), np.asarray(targets, dtype=np.int64)
+    own = np.take_along_axis(rows, classes[:, None], axis=1)
+    tied_before = (rows == own) & (np.arange(rows.shape[1]) < classes[:, None])
+    rank = (rows > own).sum(axis=1) + tied_before.sum(axis=1)
+    return 100.0 * float((rank < k).mean())
+
+
+def multi_hot(targets: Sequence[Sequence[int]], n_classes: int) -> NDArray[np.bool_]:
+    """Class indices of each sample -> `[samples, classes]` of True and False."""
+    table = np.zeros((len(targets), n_classes), dtype=np.bool_)
+    for row, classes in zip(table, targets, strict=True):
+        row[list(classes)] = True
+    return table
+
+
+def mean_average_precision(scores: ArrayLike, targets: NDArray[np.bool_]) -> MeanAveragePrecision:
+    """scikit-learn's average precision of each class on the raw scores, averaged over the classes that have positives.
+
+    Args:
+        scores: Raw logits, `[samples, classes]`: no sigmoid, which would saturate large ones into ties.
+        targets: Whether the sample has the class, `[samples, classes]`.
+
+    Raises:
+        ValueError: If no class has a positive.
+    """
+    from sklearn.metrics import average_precision_score
+
+    rows = np.asarray(scores)
+    counted = np.flatnonzero(targets.any(axis=0))
+    if not counted.size:
+        raise ValueError("expected at least one class with a positive sample, got none: mAP is not defined")
+    precisions = [average_precision_score(targets[:, c], rows[:, c]) for c in counted]
+    return MeanAveragePrecision(100.0 * float(np.mean(precisions)), int(counted.size))

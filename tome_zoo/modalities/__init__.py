@@ -1,0 +1,48 @@
+"""Images, videos and sounds behind one interface: evaluation, prediction and training never ask which one they have.
+
+Importing this package does not import torch; `get` imports the modality that is asked for.
+"""
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from tome_zoo.architecture import Architecture
+from tome_zoo.errors import CardError
+from tome_zoo.modalities.inputs import Spec, ViewProtocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = ("image", "video", "audio")
+
+
+class ModalityModule(Protocol):
+    """What `image.py`, `video.py` and `audio.py` each offer."""
+
+    def read(self, path: str | Path, spec: Spec) -> Any:
+        """Open a file: an RGB image, a lazy video reader, or a waveform [samples]."""
+
+    def views(self, media: Any, spec: Spec, protocol: ViewProtocol) -> "Tensor":
+        """What the model sees of it, [views, channels, ...], float32."""
+
+    def token_grid(self, spec: Spec) -> tuple[int, int, int]:
+        """Patch tokens along (time, height, width); audio: (1, frames, mel bins)."""
+
+    def embed_layer(self, architecture: Architecture) -> Callable[..., Any]:
+        """The tokenizer, for timm's `embed_layer=`."""
+
+
+def get(modality: str) -> ModalityModule:
+    """The module of a modality, imported on first use.
+
+    Raises:
+        CardError: If there is no such modality.
+    """
+    if modality not in NAMES:
+        near = difflib.get_close_matches(str(modality), NAMES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise CardError(f"unknown modality {modality!r}, expected one of {', '.join(NAMES)}{hint}")
+    return cast(ModalityModule, import_module(f"{__name__}.{modality}"))

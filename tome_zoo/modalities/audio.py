@@ -1,0 +1,161 @@
+"""Sounds: PyAV decodes, torchaudio resamples and computes Kaldi's log-mel filter bank, as AudioMAE's features."""
+
+import logging
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torchaudio.compliance.kaldi
+import torchaudio.functional
+from torch import Tensor
+
+from tome_zoo.architecture import Architecture
+from tome_zoo.errors import MediaError
+from tome_zoo.modalities._checks import input_of, regular_file, single_view
+from tome_zoo.modalities.inputs import AudioInput, Spec, ViewProtocol
+
+WINDOW = 25.0  # ms, Kaldi's frame length
+RATES = (1000, 768_000)  # Hz, what a sound file may claim
+
+_logger = logging.getLogger(__name__)
+
+
+def read(path: str | Path, spec: Spec) -> Tensor:
+    """Decode a sound, or the sound track of a video, to one channel at the card's rate.
+
+    `spec.input.channel` tells how several channels become one: "mean" mixes them, "first" takes channel 0.
+
+    Returns:
+        The waveform, [samples], float32, full scale is 1.
+
+    Raises:
+        MediaError: If the file is missing, has no sound, cannot be decoded or is shorter than one analysis window.
+    """
+    settings = input_of(spec, AudioInput)
+    path = regular_file(path, "a sound")
+    waveform, rate = _decode(path, settings.channel)
+    if not np.isfinite(waveform).all():
+        raise MediaError(f"{path}: the sound has samples that are not finite numbers; convert it again")
+    # A ratio of small whole numbers keeps the resampling kernel small for odd rates; it is off by 1e-7 at most.
+    ratio = Fraction(rate, settings.sample_rate).limit_denominator(2000)
+    resampled = torchaudio.functional.resample(torch.from_numpy(waveform), ratio.numerator, ratio.denominator)
+    if len(resampled) < _window(settings.sample_rate):
+        raise MediaError(f"{path}: {_too_short(1000 * len(waveform) / rate)}")
+    return resampled.contiguous()
+
+
+def views(media: Tensor, spec: Spec, protocol: ViewProtocol) -> Tensor:
+    """Filter banks of the sound's beginning or, with several temporal views, of stretches spread evenly over it.
+
+    Args:
+        media: Waveform, [samples], as `read` gives it.
+        spec: The model; its input size is (frames, mel bins).
+        protocol: How many temporal views; there is one spatial view.
+
+    Returns:
+        [views, 1, frames, mel bins], float32. A sound that is too short is padded at its end.
+
+    Raises:
+        MediaError: If the sound is shorter than one analysis window.
+        CardError: If the protocol asks for several spatial views.
+    """
+    single_view(protocol, "sounds")
+    settings = input_of(spec, AudioInput)
+    frames, _ = spec.architecture.size
+    window, shift = _window(settings.sample_rate), int(settings.sample_rate * settings.frame_shift / 1000)
+    if media.ndim != 1:
+        raise MediaError(f"expected a waveform of shape [samples], got {list(media.shape)}")
+    if len(media) < window:
+        raise MediaError(_too_short(1000 * len(media) / settings.sample_rate))
+    centred = media.to(torch.float32) - media.to(torch.float32).mean()
+    length = window + (frames - 1) * shift  # samples that give exactly `frames` frames
+    starts = crop_starts(len(media), length, protocol.temporal_views)
+    return torch.stack([_features(centred[start : start + length], spec, settings) for start in starts])
+
+
+def crop_starts(samples: int, length: int, n_views: int) -> list[int]:
+    """First samples of `n_views` stretches of `length`, spread evenly over the sound; one: its beginning."""
+    spare = max(samples - length, 0)
+    return [round(view * spare / (n_views - 1)) if n_views > 1 else 0 for view in range(n_views)]
+
+
+def token_grid(spec: Spec) -> tuple[int, int, int]:
+    """Patches along (1, frames, mel bins)."""
+    return spec.architecture.grid
+
+
+def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
+    """The patch embedding for timm's `embed_layer=`: timm's own, or one of overlapping patches."""
+    from tome_zoo.modalities.embed import patch_embed
+
+    return patch_embed(architecture)
+
+
+@torch.no_grad()
+def _features(waveform: Tensor, spec: Spec, settings: AudioInput) -> Tensor:
+    """[samples] -> [1, frames, mel bins]."""
+    frames, bins = spec.architecture.size
+    features = torchaudio.compliance.kaldi.fbank(
+        waveform.unsqueeze(0),
+        htk_compat=True,
+        sample_frequency=settings.sample_rate,
+        use_energy=False,
+        window_type="hanning",
+        num_mel_bins=bins,
+        dither=0.0,
+        frame_shift=settings.frame_shift,
+    )[:frames]
+    features = torch.nn.functional.pad(features, (0, 0, 0, frames - len(features)))
+    return ((features - settings.mean) / (2 * settings.std)).unsqueeze(0)
+
+
+def _decode(path: Path, channel: str) -> tuple[np.ndarray, int]:
+    """([samples] float32, rate in Hz). Damaged packets are skipped, as FFmpeg does, and logged."""
+    pieces: list[np.ndarray] = []
+    damaged = 0
+    to_float = av.AudioResampler(format="fltp")
+    try:
+        with av.open(str(path)) as container:
+            stream = next(iter(container.streams.audio), None)
+            for packet in container.demux(stream) if stream is not None else ():
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    damaged += 1
+                    continue
+                pieces += [_one_channel(part, channel) for frame in frames for part in to_float.resample(frame)]
+            if pieces:
+                pieces += [_one_channel(part, channel) for part in to_float.resample(None)]
+    except Exception as error:  # PyAV raises nearly anything on damaged files
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(
+            f"{path}: no sound that FFmpeg can read ({reason}); expected wav, flac, ogg, mp3 or m4a"
+        ) from None
+    if stream is None:
+        raise MediaError(f"{path}: the file has no sound track")
+    if not sum(len(piece) for piece in pieces):
+        raise MediaError(f"{path}: the file holds no sound, only a header or damage; copy or download it again")
+    rate = to_float.rate  # of the frames; a container may state that of its core layer (HE-AAC)
+    if not RATES[0] <= rate <= RATES[1]:
+        raise MediaError(f"{path}: the file claims {rate} samples a second, expected {RATES[0]} to {RATES[1]}")
+    if damaged:
+        _logger.info("%s: skipped %d damaged packets", path, damaged)
+    return np.concatenate(pieces), rate
+
+
+def _one_channel(frame: av.AudioFrame, channel: str) -> np.ndarray:
+    samples = frame.to_ndarray()  # [channels, samples], float32
+    return samples.mean(axis=0, dtype=np.float32) if channel == "mean" else samples[0].copy()
+
+
+def _window(rate: int) -> int:
+    return int(rate * WINDOW / 1000)
+
+
+def _too_short(milliseconds: float) -> str:
+    return (
+        f"the sound lasts {milliseconds:.1f} ms, expected at least {WINDOW:g} ms, one analysis window; use a longer one"
+    )

@@ -1,0 +1,111 @@
+"""Images: Pillow, then the field's evaluation transform: resize the short side, crop the centre, normalise.
+
+As torchvision's ImageFolder and timm do, transparency is dropped and an EXIF orientation is not applied, so that
+published accuracies can be reproduced.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tome_zoo.architecture import Architecture
+from tome_zoo.errors import CardError, MediaError
+from tome_zoo.modalities._checks import input_of, modest, regular_file, single_view
+from tome_zoo.modalities.inputs import ImageInput, Spec, ViewProtocol
+
+_INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_WARNINGS = threading.Lock()  # `warnings.catch_warnings` is not safe among threads
+
+
+def read(path: str | Path, spec: Spec | None = None) -> Image.Image:
+    """Decode an image to 8-bit RGB, its first frame if it has several.
+
+    Raises:
+        MediaError: If it is missing, no image, damaged, or so large that it must be a decompression bomb.
+    """
+    path = regular_file(path, "an image")
+    try:
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, which nobody reads here
+            image = Image.open(path)
+        with image:
+            image.load()
+            return _to_rgb(image)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from None
+    except Image.UnidentifiedImageError:
+        raise MediaError(f"{path}: no image that Pillow can read; expected PNG, JPEG, WebP, BMP or the like") from None
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path}: {error}; scale it down first") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise MediaError(f"{path}: damaged image ({error}); copy or download it again") from None
+
+
+def views(media: Image.Image, spec: Spec, protocol: ViewProtocol) -> Tensor:
+    """The one view of an image, [1, 3, height, width], float32: short side to size / crop_pct, centre crop, normalise.
+
+    Equals timm's evaluation transform, and torchvision's, bit by bit.
+
+    Raises:
+        MediaError: If the image is too long and narrow.
+        CardError: If the protocol asks for several views, or the model is no model of RGB images.
+    """
+    single_view(protocol, "images")
+    if protocol.temporal_views != 1:
+        raise CardError(f"temporal_views must be 1 for images, got {protocol.temporal_views}: choose another protocol")
+    settings = input_of(spec, ImageInput)
+    if spec.architecture.in_chans != 3:
+        raise CardError(f"images have 3 channels (RGB), but the model expects in_chans = {spec.architecture.in_chans}")
+    size = spec.architecture.size
+    width, height = resized(media.size, size, settings.crop_pct)
+    modest(height, width)
+    media = media.resize((width, height), _INTERPOLATION[settings.interpolation])
+    left, top = round((width - size[1]) / 2), round((height - size[0]) / 2)
+    media = media.crop((left, top, left + size[1], top + size[0]))
+    pixels = torch.from_numpy(np.array(media)).permute(2, 0, 1).contiguous()  # [3, H, W], uint8
+    mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (settings.mean, settings.std))
+    return pixels.to(torch.float32).div(255).sub_(mean).div_(std).unsqueeze(0)
+
+
+def resized(image: tuple[int, int], size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
+    """(width, height) that an image of (width, height) has before a crop of `size` (height, width) pixels."""
+    width, height = image
+    target_height, target_width = int(size[0] / crop_pct), int(size[1] / crop_pct)
+    if target_height == target_width:  # torchvision's Resize: the long side is rounded down
+        if width <= height:
+            return target_width, int(target_width * height / width)
+        return int(target_height * width / height), target_height
+    ratio = min(height / target_height, width / target_width)  # timm's ResizeKeepRatio
+    return round(width / ratio), round(height / ratio)
+
+
+def token_grid(spec: Spec) -> tuple[int, int, int]:
+    """Patches along (time, height, width); time is 1."""
+    return spec.architecture.grid
+
+
+def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
+    """The patch embedding for timm's `embed_layer=`: timm's own, or one of overlapping patches."""
+    from tome_zoo.modalities.embed import patch_embed
+
+    return patch_embed(architecture)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of any mode; alpha is dropped, 16-bit values keep their high byte as Pillow's 16-bit colour does."""
+    if image.mode == "F":
+        raise MediaError("floating-point pixels have no agreed range; save the image with 8 or 16 bits a channel")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise MediaError("32-bit pixels have no agreed range; save the image with 8 or 16 bits a channel")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
