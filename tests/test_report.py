@@ -82,6 +82,11 @@ def test_the_picture_is_a_png_of_every_model(results, tmp_path):
     assert path.read_bytes() == again.read_bytes()
 
 
+def test_a_picture_where_timm_is_far_off(make_result, tmp_path):
+    members = [make_result(r=r, samples_per_second=10.0, timm_samples_per_second=5000.0) for r in ("0", "4")]
+    assert plot.plot_tradeoff(members, tmp_path / "x.png").stat().st_size > 10_000
+
+
 def test_a_picture_of_nothing_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected results"):
         plot.plot_tradeoff([], tmp_path / "x.png")

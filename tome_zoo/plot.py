@@ -67,14 +67,14 @@ def plot_tradeoff(results: Sequence[Result], path: str | Path) -> Path:
             macs, speed = axes[:, column]
             _panel(macs, members, [result.gmacs for result in members], colour)
             _panel(speed, members, [result.samples_per_second for result in members], colour)
+            if first.timm_samples_per_second is not None:
+                _mark(speed, first.timm_samples_per_second, "timm, unmerged")
             left, right = speed.get_xlim()
             speed.set_xlim(left, right + 0.12 * (right - left))  # room for the labels
             macs.set_title(f"{first.model}\n", fontweight="bold", loc="left", color=colour)
             macs.text(0, 1.03, _subtitle(first), transform=macs.transAxes, fontsize=8, color="#555555")
             macs.set_xlabel("GMACs a view")
             speed.set_xlabel(f"samples/s measured ({first.device.split(' ')[0]}, {first.dtype})")
-            if first.timm_samples_per_second is not None:
-                _mark(speed, first.timm_samples_per_second, "timm, unmerged")
         figure.draw_without_rendering()
         for column, members in enumerate(groups):
             _label(axes[0, column], members, [_name(m) for m in members], side=-1)
@@ -109,7 +109,13 @@ def _panel(axes: "Axes", members: Sequence[Result], xs: list[float], colour: str
 def _mark(axes: "Axes", x: float, text: str) -> None:
     """A dashed vertical line with its name along it."""
     axes.axvline(x, color="#666666", linestyle="--", linewidth=1, zorder=2)
-    place: Any = {"transform": axes.get_xaxis_transform(), "rotation": 90, "ha": "right", "va": "bottom"}
+    place: Any = {
+        "transform": axes.get_xaxis_transform(),
+        "rotation": 90,
+        "ha": "right",
+        "va": "bottom",
+        "in_layout": False,
+    }
     axes.text(x, 0.03, text + " ", fontsize=7.5, color="#555555", **place)
 
 

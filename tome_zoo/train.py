@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tome_zoo import schedule
@@ -188,7 +188,9 @@ def save_weights(model: nn.Module, path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file({key: value.detach().half().cpu().contiguous() for key, value in model.state_dict().items()}, part)
+        part.write_bytes(
+            save({key: value.detach().half().cpu().contiguous() for key, value in model.state_dict().items()})
+        )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

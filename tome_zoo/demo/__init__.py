@@ -72,14 +72,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "batch_size": 32,
                 "lr": 2e-3,
                 "optimizer": "muon",
-                "r": (0, 66),
+                "r": (0, 32),
                 "augment": ("channels", "negate"),
             },
         ),
         "demo_audio.sounds": Recipe(
             "sounds",
             {"train": 8000, "val": 400},
-            {"epochs": 8, "batch_size": 32, "lr": 2e-3, "r": (0, 62), "augment": ("delay", "noise")},
+            {
+                "epochs": 6,
+                "batch_size": 32,
+                "lr": 2e-3,
+                "optimizer": "muon",
+                "r": (0, 62),
+                "augment": ("delay", "noise"),
+            },
         ),
     }
 )

@@ -25,8 +25,11 @@ SIZE = 64  # pixels
 FRAMES = 8
 RATE = 10  # frames a second
 _EXTENT = 160  # pixels of the picture the camera looks at
-_SPEED = (0.7, 2.2)  # pixels a frame, at the edge of the picture for turning and growing
-_JITTER = 0.25  # pixels by which the camera shakes
+_SPEED = (0.4, 1.6)  # pixels a frame, at the edge of the picture for turning and growing
+_JITTER = 0.35  # pixels by which the camera shakes
+_DRIFT = 0.25  # pixels a frame, unrelated to the class
+_NOISE = 14.0  # of 255
+_DISKS = 2  # that keep still while the picture moves
 
 
 def render(rng: np.random.Generator, label: int) -> np.ndarray:
@@ -40,14 +43,15 @@ def render(rng: np.random.Generator, label: int) -> np.ndarray:
         RGB clip, uint8 `[frames, height, width, 3]`.
     """
     back, patch = _texture(rng), _texture(rng)
-    still_patch = rng.uniform(10, 54, 2), rng.uniform(5, 11)  # a disk that does not move with the rest
     speed = rng.uniform(*_SPEED)
-    drift = rng.normal(0, 0.15, 2)  # pixels a frame, unrelated to the class
+    drift = rng.normal(0, _DRIFT, 2)
     gain, flicker = rng.normal(0, 0.02), 0.04
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     x, y = columns - (SIZE - 1) / 2, rows - (SIZE - 1) / 2
-    (cx, cy), radius = still_patch
-    hidden = ((columns - cx) ** 2 + (rows - cy) ** 2 < radius**2)[..., None]
+    hidden = np.zeros((SIZE, SIZE, 1), bool)
+    for _ in range(_DISKS):
+        cx, cy, radius = *rng.uniform(6, SIZE - 6, 2), rng.uniform(6, 13)
+        hidden |= ((columns - cx) ** 2 + (rows - cy) ** 2 < radius**2)[..., None]
 
     clip = np.empty((FRAMES, SIZE, SIZE, 3), np.uint8)
     for frame in range(FRAMES):
@@ -57,7 +61,7 @@ def render(rng: np.random.Generator, label: int) -> np.ndarray:
         picture = _sample(back, u + shift[0], v + shift[1])
         picture = np.where(hidden, _sample(patch, x + shift[0], y + shift[1]), picture)
         light = 1 + gain * time + rng.normal(0, flicker)
-        noisy = picture * light + rng.normal(0, 6, picture.shape)
+        noisy = picture * light + rng.normal(0, _NOISE, picture.shape)
         clip[frame] = np.clip(noisy, 0, 255)
     return clip
 
