@@ -77,10 +77,14 @@ def plot_tradeoff(results: Sequence[Result], path: str | Path) -> Path:
             speed.set_xlabel(f"samples/s measured ({first.device.split(' ')[0]}, {first.dtype})")
         figure.draw_without_rendering()
         for column, members in enumerate(groups):
-            _label(axes[0, column], members, [_name(m) for m in members], side=-1)
             gains = [record["speedup_over_r0"] for record in report.rows(members)]
-            names = [f"  ({gain:.1f}\N{MULTIPLICATION SIGN})" if gain and gain != 1 else "" for gain in gains]
-            _label(axes[1, column], members, [_name(m) + name for m, name in zip(members, names, strict=True)], side=1)
+            _label(axes[0, column], members, [""] * len(members), side=-1)
+            _label(
+                axes[1, column],
+                members,
+                [f"  ({gain:.1f}\N{MULTIPLICATION SIGN})" if gain else "" for gain in gains],
+                side=1,
+            )
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=200, metadata={"Software": None} if path.suffix == ".png" else None)
@@ -119,27 +123,37 @@ def _mark(axes: "Axes", x: float, text: str) -> None:
     axes.text(x, 0.03, text + " ", fontsize=7.5, color="#555555", **place)
 
 
-def _label(axes: "Axes", members: Sequence[Result], names: Sequence[str], side: int) -> None:
-    """Write r above the points, to the left (side -1) or right (1) where a falling curve leaves room.
+def _label(axes: "Axes", members: Sequence[Result], gains: Sequence[str], side: int) -> None:
+    """Write r above the points, to the left (side -1) or right (1) where a falling curve leaves room, else below.
 
-    The outermost points come first; a label that would cover an earlier one is cut to the r alone, then left out.
+    The outermost points come first; a label that would cover another is left out, and `gains` stand where they fit.
     """
     from matplotlib import patheffects
 
     halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
     points: list[Any] = [np.asarray(collection.get_offsets())[0] for collection in axes.collections]
-    taken: list[Any] = []
+    placed: dict[int, Any] = {}
+
+    def free(text: Any) -> bool:
+        box = text.get_window_extent().expanded(1.1, 1.05)
+        return not any(box.overlaps(other.get_window_extent()) for other in placed.values() if other is not text)
+
     for index in sorted(range(len(members)), key=lambda i: min(i, len(members) - 1 - i)):
-        for name in dict.fromkeys((names[index], _name(members[index]))):
+        above = (5 * side, 5, "left" if side > 0 else "right", "bottom")
+        for dx, dy, ha, va in (above, (0, -6, "center", "top")):
             text = axes.annotate(
-                name, points[index], xytext=(5 * side, 5), textcoords="offset points", fontsize=8, in_layout=False,
-                ha="left" if side > 0 else "right", color="#222222", zorder=5, path_effects=halo,
+                _name(members[index]), points[index], xytext=(dx, dy), textcoords="offset points", ha=ha, va=va,
+                fontsize=8, color="#222222", zorder=5, path_effects=halo, in_layout=False,
             )  # fmt: skip
-            box = text.get_window_extent().expanded(1.02, 1.05)
-            if not any(box.overlaps(other) for other in taken):
-                taken.append(box)
+            if free(text):
+                placed[index] = text
                 break
             text.remove()
+    for index, text in placed.items():
+        if gains[index] and members[index].r != "0" and text.get_va() == "bottom":
+            text.set_text(_name(members[index]) + gains[index])
+            if not free(text):
+                text.set_text(_name(members[index]))
 
 
 def _name(result: Result) -> str:

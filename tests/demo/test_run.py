@@ -33,7 +33,7 @@ def test_it_leaves_results_table_and_picture(tiny_data, tmp_path):
     assert all(result.timm_samples_per_second > 0 for result in done.results)
     lines = [json.loads(line) for line in done.results_file.read_text().splitlines()]
     assert [(line["model"], line["r"]) for line in lines] == expected
-    rows = list(csv.DictReader(done.csv_file.open()))
+    rows = list(csv.DictReader(done.csv_file.read_text().splitlines()))
     assert [(row["model"], row["r"]) for row in rows] == expected
     assert all(float(row["speedup_over_r0"]) > 0 and float(row["speedup_over_timm"]) > 0 for row in rows)
     with Image.open(done.plot_file) as image:
