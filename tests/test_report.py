@@ -16,7 +16,7 @@ from tome_zoo.results import Failure
 def results(make_result):
     image = [
         make_result(r=r, top1=top1, top5=99.0, gmacs=gmacs, samples_per_second=speed, timm_samples_per_second=90.0)
-        for r, top1, gmacs, speed in (("0", 95.0, 2.0, 100.0), ("8", 94.5, 1.0, 180.0), ("8:-1", 93.0, 0.8, 200.0))
+        for r, top1, gmacs, speed in (("0", 95.0, 0.02, 100.0), ("8", 94.5, 0.01, 180.0), ("8:-1", 93.0, 0.008, 200.0))
     ]
     return [*image, make_result(model="other.tag", r="4", map=80.0, classes_scored=3, gmacs=1.0)]
 

@@ -71,8 +71,10 @@ def table(members: Sequence[Result]) -> Table:
     )
     scores = ["top-1\n%", "top-5\n%"] if first.metric == "top1" else ["mAP\n%"]
     speeds = ["samples\n/s", "speed-up\nover r=0", *(["speed-up\nover timm"] if with_timm else [])]
-    for name in ("\nr", "tokens\nleft", "\nGMACs", "fewer\nMACs", *scores, *speeds):
-        made.add_column(name, justify="right", no_wrap=name != "\nr")
+    widest = max(len(result.r) for result in members)
+    made.add_column("\nr", justify="right", overflow="fold", min_width=min(widest, 8))  # r block by block may be long
+    for name in ("tokens\nleft", "\nGMACs", "fewer\nMACs", *scores, *speeds):
+        made.add_column(name, justify="right", no_wrap=True)
     for record, result in zip(records, members, strict=True):
         cells = [result.r, str(record["tokens_out"]), _figure(result.gmacs), _times(record["gmacs_ratio"])]
         cells.append(f"{result.score:.2f}" + ("" if result.complete else " (unfinished)"))
