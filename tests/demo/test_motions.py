@@ -43,3 +43,13 @@ def test_the_list_and_the_videos_are_what_was_drawn(tmp_path):
         assert frames.shape == clip.shape
         luma = np.array([0.299, 0.587, 0.114])
         assert np.abs(frames @ luma - clip @ luma).mean() < 6  # of 255: lossy, colours at half resolution
+
+
+def test_a_clip_gives_the_same_file_every_time(tmp_path):
+    for clip, label in motions.samples(count=4, seed=4):
+        files = []
+        for turn in range(5):
+            path = tmp_path / f"{label}-{turn}.mp4"
+            motions.encode(path, clip)
+            files.append(path.read_bytes())
+        assert len(set(files)) == 1

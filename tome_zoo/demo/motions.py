@@ -29,6 +29,7 @@ _SPEED = (0.4, 1.6)  # pixels a frame, at the edge of the picture for turning an
 _JITTER = 0.35  # pixels by which the camera shakes
 _DRIFT = 0.25  # pixels a frame, unrelated to the class
 _NOISE = 14.0  # of 255
+_X264 = {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0:rc-lookahead=0"}  # mbtree varies from run to run
 _DISKS = 2  # that keep still while the picture moves
 
 
@@ -92,7 +93,7 @@ def write(root: str | Path, *, split: str, count: int, seed: int) -> Iterator[Pa
 def encode(path: str | Path, clip: np.ndarray, *, rate: int = RATE) -> None:
     """Write a clip, uint8 `[frames, height, width, 3]`, as H.264 in an MP4 file at `rate` frames a second."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(rate), options={"crf": "18", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=Fraction(rate), options=_X264)
         stream.height, stream.width = clip.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
