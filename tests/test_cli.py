@@ -283,3 +283,11 @@ def test_verbose_talks_on_stderr_only(cards, tiny_root, tmp_path):
         "--json",
     )
     json.loads(run(*arguments, "--output", tmp_path).stdout)
+
+
+def test_an_encoder_is_refused_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOME_ZOO_HOME", str(tmp_path / "cache"))
+    name = "video_vit_large_patch16_224.mae_st_k400"
+    for arguments in (("predict", name, tmp_path / "x.mp4"), ("eval", name, "--data", tmp_path)):
+        assert "bring a fine-tuned file" in run(*arguments, code=2).stderr
+    assert not (tmp_path / "cache").exists()

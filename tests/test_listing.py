@@ -48,3 +48,10 @@ def test_every_card_can_be_shown(name):
 
 def test_the_overview_of_all_is_a_table():
     assert listing.overview_table(model_cards().values()).row_count == len(NAMES)
+
+
+def test_an_encoder_shows_no_score():
+    """What was reported of it belongs to a fine-tuned file that nobody has."""
+    row = listing.overview(model_card("video_vit_large_patch16_224.mae_st_k400"))
+    assert not row["classifier"]
+    assert row["score_r0"] is row["score_default_r"] is None

@@ -115,11 +115,13 @@ def predict(
     """Name the most probable classes of your own images, videos or sounds."""
     from tome_zoo.cards import model_card
 
-    model_card(name)  # an unknown name needs no torch to be told
+    card = model_card(name)  # an unknown name needs no torch to be told
     (schedule,) = _parse([r], single=True)
     from tome_zoo import evaluation, registry
     from tome_zoo.errors import MediaError
 
+    if weights is None:
+        registry.require_classifier(card)
     with progress_bar("fetching weights", "bytes") as progress:
         model = registry.create_model(name, pretrained=True, weights=weights, r=schedule, progress=progress)
     registry.require_classifier(model)

@@ -79,6 +79,8 @@ def evaluate(
     """
     own = isinstance(model, str)
     if isinstance(model, str):
+        if weights is None:
+            require_classifier(cards.model_card(model))
         model = registry.create_model(model, pretrained=True, weights=weights)
     elif weights is not None:
         raise TomeZooError(

@@ -165,7 +165,9 @@ def _costs(card: ModelCard, schedules: Sequence[R]) -> list[dict[str, Any]]:
 
 
 def _score(card: ModelCard, r: R) -> float | None:
-    """The first figure at that r: published ones before our own, those with a remark behind both."""
+    """The first figure at that r: published ones before our own, those with a remark last; an encoder has none."""
+    if card.architecture.num_classes == 0:
+        return None
     wanted = schedule.format(r)
     figures = [figure for figure in (*card.reported, *card.measured) if schedule.format(figure.r) == wanted]
     figures.sort(key=lambda figure: bool(getattr(figure, "note", "")))

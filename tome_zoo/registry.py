@@ -179,15 +179,19 @@ def _override(card: ModelCard, overrides: dict[str, Any]) -> ModelCard:
     return card.model_copy(update={"architecture": architecture})
 
 
-def require_classifier(model: nn.Module) -> None:
+def require_classifier(model: nn.Module | ModelCard) -> None:
     """Refuse a model without classifier where outputs are to be read as classes.
+
+    Args:
+        model: A model, or a card before its weights are fetched for nothing.
 
     Raises:
         TomeZooError: If it has none; the message says how to get one.
     """
-    if getattr(model, "num_classes", 0) > 0:
+    card: ModelCard | None = model if isinstance(model, ModelCard) else getattr(model, "card", None)
+    owner = model.architecture if isinstance(model, ModelCard) else model
+    if getattr(owner, "num_classes", 0) > 0:
         return
-    card: ModelCard | None = getattr(model, "card", None)
     name = "the model" if card is None else card.name
     raise TomeZooError(
         f"{name} is a pre-trained encoder without classifier, it has no classes to predict: bring a fine-tuned file "
