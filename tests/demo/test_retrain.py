@@ -23,6 +23,9 @@ def test_from_nothing_to_weights_that_load(tmp_path, monkeypatch):
     written = (tmp_path / "data" / "val" / "star" / "00008.png").stat().st_mtime_ns
     retrain("demo_image.shapes", output, data=tmp_path / "data", epochs=0.5)
     assert (tmp_path / "data" / "val" / "star" / "00008.png").stat().st_mtime_ns == written
+    (tmp_path / "data" / "train" / "star" / "00008.png").unlink()
+    with pytest.raises(DataError, match="found 19"):
+        retrain("demo_image.shapes", output, data=tmp_path / "data", epochs=0.5)
 
 
 def test_an_unknown_recipe_is_refused(tmp_path):

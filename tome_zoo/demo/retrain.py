@@ -7,7 +7,7 @@ from typing import Any
 
 from tome_zoo import cards, registry
 from tome_zoo.data import Dataset, open_dataset
-from tome_zoo.demo import RECIPES, write_data
+from tome_zoo.demo import RECIPES, Recipe, write_data
 from tome_zoo.errors import DataError
 from tome_zoo.train import TrainResult, train
 
@@ -32,26 +32,33 @@ def retrain(
         **options: Arguments of `tome_zoo.train.train` other than the recipe's.
 
     Raises:
-        DataError: If there is no recipe of that name.
+        DataError: If there is no recipe of that name, or a split that lies there is not whole.
     """
     if name not in RECIPES:
         raise DataError(f"no recipe is named {name!r}; there are {', '.join(RECIPES)}")
     with TemporaryDirectory(prefix="tome-zoo-") as temporary:
         root = Path(temporary if data is None else data)
-        training, validation = (_split(RECIPES[name].dataset, root, split, progress) for split in ("train", "val"))
+        training, validation = (_split(RECIPES[name], root, split, progress) for split in ("train", "val"))
         model = registry.create_model(name)
         settings = {**RECIPES[name].options, **options}
         return train(model, training, validation=validation, output=output, progress=progress, **settings)
 
 
-def _split(dataset: str, root: Path, split: str, progress: Progress | None) -> Dataset:
+def _split(recipe: Recipe, root: Path, split: str, progress: Progress | None) -> Dataset:
     """A split of a demo data set, written if it is not there."""
-    card = cards.dataset_card(dataset)
-    if not (root / card.splits[split]).exists():
+    card = cards.dataset_card(recipe.dataset)
+    place = root / card.splits[split]
+    if not place.exists():
 
         def told(done: int, total: int) -> None:
             if progress is not None:
-                progress(done, total, f"writing {dataset} {split}")
+                progress(done, total, f"writing {card.name} {split}")
 
-        write_data(dataset, root, split=split, progress=told)
-    return open_dataset(root, card, split)
+        write_data(card.name, root, split=split, progress=told)
+    data = open_dataset(root, card, split)
+    if len(data) != recipe.count[split]:
+        raise DataError(
+            f"expected {recipe.count[split]} samples of split {split!r} in {place}, found {len(data)}, as an "
+            "interrupted run may leave them: remove them to have them written anew"
+        )
+    return data
