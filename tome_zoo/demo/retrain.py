@@ -1,6 +1,5 @@
 """The embedded models from nothing: write their data sets, then train by their recipes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,9 +8,8 @@ from tome_zoo import cards, registry
 from tome_zoo.data import Dataset, open_dataset
 from tome_zoo.demo import RECIPES, Recipe, write_data
 from tome_zoo.errors import DataError
+from tome_zoo.examples import Progress
 from tome_zoo.train import TrainResult, train
-
-Progress = Callable[[int, int, str], None]
 
 
 def retrain(

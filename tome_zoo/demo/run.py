@@ -7,11 +7,10 @@ from pathlib import Path
 
 from tome_zoo import cards, evaluation, plot, report
 from tome_zoo.demo import write_data
+from tome_zoo.examples import Progress
 from tome_zoo.results import RESULTS, Result
 
 MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
