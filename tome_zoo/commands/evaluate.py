@@ -1,0 +1,66 @@
+"""`eval`: a model on a data set at several r."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
+from tome_zoo.console import Cards, Json, Verbose, card_folders, fail, note, progress_bar, show, show_json
+
+
+def eval_command(
+    name: Name,
+    data: Root,
+    r: Schedules = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Views a forward.")] = 32,
+    device: Device = None,
+    dtype: Annotated[Dtype, typer.Option(help="Of weights and activations.")] = Dtype.float32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0 decodes in this one.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="That many samples, spread evenly over the split.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the results  [default: runs/NAME]")] = None,
+    split: Annotated[str | None, typer.Option(help="Another split than the validation split.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Card of what lies at ROOT, if not the model's own.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Another protocol than the model's own.")] = None,
+    weights: Weights = None,
+    update_card: Annotated[
+        bool, typer.Option("--update-card", help="Write the figures into the model's card.")
+    ] = False,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Exit with 0 though samples failed.")] = False,
+    cards: Cards = None,
+    verbose: Verbose = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a model on a data set at each r (without --r: those of its card); every sample is decoded once."""
+    from tome_zoo.cards import model_card
+
+    card = model_card(name)
+    schedules = parse_schedules(r) if r else list(card.merging.r)
+    if update_card and (weights or limit):
+        fail("--update-card states the whole split and the card's own weights: leave out --weights and --limit")
+    from tome_zoo import evaluation, report
+
+    output = Path("runs", name) if output is None else output
+    with progress_bar(name) as progress:
+        try:
+            results = evaluation.evaluate(
+                name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
+                batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit, output=output,
+                progress=progress,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            note(f"what was computed is kept in {output}")
+            raise
+    if update_card:
+        from tome_zoo import card_update
+
+        note(f"measured figures written to {card_update.update_card(results, card_folders())}")
+    if as_json:
+        show_json([result.to_json() for result in results])
+    else:
+        show(*map(report.table, report.group(results)))
+        note(f"results: {output}")
+    if failed := report.failures(results):
+        note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
+        if not allow_missing:
+            raise typer.Exit(1)
