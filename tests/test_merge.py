@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tome_zoo.merge import compose, match, merge, merge_count, unmerge
+from tome_zoo import merge as core
+from tome_zoo.merge import assignment, best_partners, compose, match, merge, merge_count, merge_pairs, pair, unmerge
 
 CASES = json.loads((Path(__file__).parent / "golden" / "index.json").read_text())["merge"]
 
@@ -122,6 +123,46 @@ def test_properties_of_any_merge(problem):
         assert torch.equal(merged_size[sample].double(), weight)
         tolerance = {torch.float16: 2e-3, torch.bfloat16: 1e-2}.get(x.dtype, 1e-5)
         torch.testing.assert_close(merged[sample].double(), mean, atol=tolerance * 100, rtol=tolerance)
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.booleans())
+def test_the_short_way_is_the_same_step(problem, sized):
+    """`merge_pairs` equals `merge` by the pairs' map: tokens, sizes and gradients; lone tokens bit for bit."""
+    metric, x, size, r, protected = problem
+    size = size if sized else None
+    assume(merge_count(r, x.shape[1], protected) > 0)
+    pairs = pair(metric, r, protected)
+    assign = assignment(pairs)
+    n_out = x.shape[1] - merge_count(r, x.shape[1], protected)
+    assert pairs.keep.shape[1] == n_out
+    assert torch.equal(assign, match(metric, r, protected))
+    assert torch.equal(assign.gather(1, pairs.keep), torch.arange(n_out).expand(x.shape[0], -1))
+    x, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    (short, short_size), (plain, plain_size) = merge_pairs(x, size, pairs), merge(other, size, assign, n_out)
+    assert short.dtype == x.dtype
+    assert torch.equal(short_size, plain_size)
+    tolerance = {torch.float16: 2e-3, torch.bfloat16: 1e-2}.get(x.dtype, 1e-5)
+    torch.testing.assert_close(short, plain, atol=tolerance * 100, rtol=tolerance)
+    alone = (assign.unsqueeze(1) == assign.unsqueeze(2)).sum(2) == 1
+    assert torch.equal(unmerge(short, assign)[alone], x[alone])
+    weight = torch.randn_like(plain)
+    (short * weight).sum().backward()
+    (plain * weight).sum().backward()
+    torch.testing.assert_close(x.grad, other.grad, atol=4 * tolerance, rtol=4 * tolerance)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 60])
+def test_scores_in_pieces(pieces, monkeypatch):
+    """Bit for bit on small whole numbers, whose products are exact, with ties."""
+    a, b = torch.randint(-3, 4, (2, 60, 5)).float(), torch.randint(-3, 4, (2, 11, 5)).float()
+    best, partner = best_partners(a, b)
+    monkeypatch.setattr(core, "SCORES", 2 * 11 * 60 // pieces)
+    in_pieces = best_partners(a, b)
+    assert torch.equal(in_pieces[0], best)
+    assert torch.equal(in_pieces[1], partner)
+    scores = torch.einsum("bic,bjc->bij", a, b).tolist()
+    assert partner.tolist() == [[row.index(max(row)) for row in sample] for sample in scores]
 
 
 @settings(max_examples=100, deadline=None)

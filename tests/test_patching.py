@@ -12,9 +12,10 @@ import torch
 from timm.models import _registry
 from torch import nn
 
+from tome_zoo.block import MergingBlock
 from tome_zoo.errors import ScheduleError, UnsupportedModelError
 from tome_zoo.patching import patch, refusal, unpatch
-from tome_zoo.vit import MergingBlock, MergingVisionTransformer
+from tome_zoo.vit import MergingVisionTransformer
 
 INDEX = json.loads((Path(__file__).parent / "golden" / "index.json").read_text())
 

@@ -1,9 +1,11 @@
-"""Proportional attention on fused kernels: a token that holds `s` original tokens attracts as much as `s` tokens."""
+"""Proportional attention on fast kernels: a token that holds `s` original tokens attracts as much as `s` tokens."""
 
 import torch
 from timm.layers import Attention
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tome_zoo.kernels import blocked
 
 
 def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -18,26 +20,68 @@ def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if size is None else size.log()[:, None, None, :].to(dtype)
 
 
-def attend(attn: Attention, x: Tensor, size: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def attend(
+    attn: Attention, x: Tensor, size: Tensor | None = None, n_queries: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Self-attention with the parts of timm's `Attention`, weighted by token size.
 
     Args:
         attn: A timm `Attention`: its qkv, q/k norm, scaled norm, gate, projection and dropouts are used.
         x: Normalised tokens, `[batch, tokens, channels]`.
         size: Weight of each token as a key, float32 `[batch, tokens]`; None means equal weights.
+        n_queries: Attend from that many leading tokens only; None means from all.
 
     Returns:
-        The attended tokens `[batch, tokens, channels]` and the keys averaged over heads, float32
-        `[batch, tokens, head_dim]`, by which tokens are matched.
+        The attended tokens `[batch, n_queries, channels]`, and the keys `[batch, heads, tokens, head_dim]`.
     """
-    batch, n_tokens, _ = x.shape
-    gate = attn.gate(x).sigmoid() if getattr(attn, "gate", None) is not None else None
-    qkv = attn.qkv(x).reshape(batch, n_tokens, 3, attn.num_heads, attn.head_dim)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [batch, heads, tokens, head_dim] each
+    asking = x if n_queries is None else x[:, :n_queries]
+    gate = attn.gate(asking).sigmoid() if getattr(attn, "gate", None) is not None else None
+    q, k, v = _project(attn, x, n_queries)  # [batch, heads, tokens, head_dim] each
     q, k = attn.q_norm(q), attn.k_norm(k)
-    dropout = attn.attn_drop.p if attn.training else 0.0
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=size_bias(size, q.dtype), dropout_p=dropout)
-    y = attn.norm(y.transpose(1, 2).reshape(batch, n_tokens, -1))
+    y = weighted_attention(q, k, v, size, attn.attn_drop.p if attn.training else 0.0)
+    y = attn.norm(y.transpose(1, 2).reshape(asking.shape[0], asking.shape[1], -1))
     if gate is not None:
         y = y * gate
-    return attn.proj_drop(attn.proj(y)), k.mean(dim=1, dtype=torch.float32)
+    return attn.proj_drop(attn.proj(y)), k
+
+
+def weighted_attention(q: Tensor, k: Tensor, v: Tensor, size: Tensor | None, dropout_p: float = 0.0) -> Tensor:
+    """Attention in which every key counts `size` times, by the kernel that `kernel_name` names.
+
+    Args:
+        q: Queries, `[batch, heads, queries, head_dim]`.
+        k: Keys, `[batch, heads, tokens, head_dim]`.
+        v: Values, as `k`.
+        size: Weight of each key, float32 `[batch, tokens]`; None means equal weights.
+        dropout_p: Dropout of the attention weights.
+
+    Returns:
+        `[batch, heads, queries, head_dim]`.
+    """
+    bias = size_bias(size, q.dtype)
+    if dropout_p == 0.0 and blocked.worthwhile(q, k):
+        return blocked.attention(q, k, v, bias)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p)
+
+
+def mean_keys(k: Tensor) -> Tensor:
+    """What tokens are matched by: keys `[batch, heads, tokens, head_dim]` -> float32 `[batch, tokens, head_dim]`.
+
+    Their sum over the heads, in fact: similarity is a cosine, which has no use for the length.
+    """
+    return k.float().sum(dim=1)
+
+
+def _project(attn: Attention, x: Tensor, n_queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of one linear layer; with `n_queries` no more queries than asked for."""
+    batch, n_tokens, _ = x.shape
+    heads = (attn.num_heads, attn.head_dim)
+    if n_queries is None or type(attn.qkv) is not nn.Linear:
+        q, k, v = attn.qkv(x).reshape(batch, n_tokens, 3, *heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return (q if n_queries is None else q[:, :, :n_queries]), k, v
+    width = attn.num_heads * attn.head_dim
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    q = F.linear(x[:, :n_queries], weight[:width], None if bias is None else bias[:width])
+    kv = F.linear(x, weight[width:], None if bias is None else bias[width:])
+    k, v = kv.reshape(batch, n_tokens, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
+    return q.reshape(batch, n_queries, *heads).transpose(1, 2), k, v

@@ -5,9 +5,10 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+from tome_zoo.block import MergingBlock
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.schedule import R, resolve
-from tome_zoo.vit import MergingBlock, MergingVisionTransformer, MergingVisionTransformerDistilled
+from tome_zoo.vit import MergingVisionTransformer, MergingVisionTransformerDistilled
 
 _SERVED: dict[type[nn.Module], type[nn.Module]] = {
     VisionTransformer: MergingVisionTransformer,

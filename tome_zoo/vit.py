@@ -1,8 +1,4 @@
-"""The vision transformer whose tokens merge as they run.
-
-A block takes the state of the merging as arguments and returns it: `block(x, size, trace, r) -> (x, size, trace)`.
-Called plainly, `block(x)`, it is timm's block. Nothing is kept on a module between calls.
-"""
+"""The vision transformer whose tokens merge as they run."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,12 +8,12 @@ import torch
 from timm.layers import LayerNorm, PatchEmbed
 from timm.models import checkpoint
 from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import Block, VisionTransformer, feature_take_indices
+from timm.models.vision_transformer import VisionTransformer, feature_take_indices
 from torch import Tensor, nn
 
 from tome_zoo.architecture import Architecture
-from tome_zoo.attention import attend, size_bias
-from tome_zoo.merge import compose, match, merge, merge_count
+from tome_zoo.attention import size_bias
+from tome_zoo.block import MergingBlock, State
 from tome_zoo.merge import unmerge as unmerge_tokens
 from tome_zoo.schedule import R, resolve
 
@@ -38,51 +34,6 @@ class Trace(NamedTuple):
     def final(self) -> Tensor:
         """The index of each input token after the last block, `[batch, tokens]`."""
         return self.blocks[-1]
-
-
-State = tuple[Tensor, Tensor | None, Tensor | None]
-"""Tokens, their sizes (None: one each) and the trace (None: not followed)."""
-
-
-class MergingBlock(Block):
-    """timm's pre-norm block with a merge between attention and MLP."""
-
-    def forward(
-        self,
-        x: Tensor,
-        size: Tensor | None = None,
-        trace: Tensor | None = None,
-        r: int | None = None,
-        *,
-        protected: int = 0,
-        prop_attn: bool = True,
-        **plain: Any,
-    ) -> Any:
-        """Run the block and merge `r` tokens.
-
-        Args:
-            x: Tokens, `[batch, tokens, channels]`.
-            size: Original tokens in each, float32 `[batch, tokens]`; None means one each.
-            trace: Where each original token is, int64 `[batch, original]`; None does not follow them.
-            r: Tokens to merge. None means a plain call, which is timm's own block and returns tokens only.
-            protected: Prefix tokens that never merge.
-            prop_attn: Whether keys weigh by their size.
-            **plain: Further arguments of timm's block, for a plain call.
-
-        Returns:
-            `(x, size, trace)` with `tokens - min(r, (tokens - protected) // 2)` tokens.
-        """
-        if r is None:
-            return super().forward(x, **plain)
-        attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)
-        x = x + self.drop_path1(self.ls1(attended))
-        merged = merge_count(r, x.shape[1], protected)
-        if merged:
-            assign = match(keys, merged, protected)
-            x, size = merge(x, size, assign, x.shape[1] - merged)
-            trace = None if trace is None else compose(trace, assign)
-        x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
-        return x, size, trace
 
 
 class MergingVisionTransformer(VisionTransformer):
@@ -118,8 +69,13 @@ class MergingVisionTransformer(VisionTransformer):
         if not any(self._schedule):
             return super().forward(x, *mask, **masks)
         _refuse_masks(*mask, *masks.values())
-        tokens, size, _ = self._run(self._embed(x))
-        return self.forward_head(self.norm(tokens), size=size)
+        tokens = self._embed(x)
+        if not self._reads_prefix_only():
+            tokens, size, _ = self._run(tokens)
+            return self.forward_head(self.norm(tokens), size=size)
+        tokens, size, _ = self._run(tokens, n_blocks=len(self.blocks) - 1)
+        tokens = self._lead(tokens, size)
+        return self.forward_head(self.norm(tokens), size=_ones(tokens))
 
     def forward_features(
         self, x: Tensor, *mask: Any, unmerge: bool = False, return_size: bool = False, **masks: Any
@@ -259,12 +215,23 @@ class MergingVisionTransformer(VisionTransformer):
             return checkpoint(block, x, size, trace, r, **options)
         return block(x, size, trace, r, **options)
 
-    def _run(self, x: Tensor, trace: Tensor | None = None) -> State:
-        """All blocks: embedded tokens to the last state."""
+    def _run(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
+        """The first `n_blocks` blocks, or all: embedded tokens to the state behind them."""
         state: State = (x, None, trace)
-        for index in range(len(self.blocks)):
+        for index in range(len(self.blocks) if n_blocks is None else n_blocks):
             state = self._step(index, *state)
         return state
+
+    def _reads_prefix_only(self) -> bool:
+        """Whether the head reads nothing but prefix tokens, so that the last block need compute no others."""
+        return self.attn_pool is None and self.global_pool in ("token", "prefix_mean") and self.num_prefix_tokens > 0
+
+    def _lead(self, x: Tensor, size: Tensor | None) -> Tensor:
+        """The prefix tokens behind the last block."""
+        block, n = self.blocks[-1], self.num_prefix_tokens
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block.lead, x, size, n, self._prop_attn)
+        return block.lead(x, size, n, self._prop_attn)
 
     def _run_following(self, x: Tensor, n_blocks: int | None = None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
         """The state after each of the first `n_blocks` blocks, with every token followed."""
