@@ -85,7 +85,7 @@ def test_scores_in_pieces(shape, sized, monkeypatch):
 
 
 def test_pieces_are_for_inference_in_bfloat16_only(monkeypatch):
-    monkeypatch.setattr(blocked, "_native", lambda: True)
+    monkeypatch.setattr(blocked, "NATIVE", True)
     q = torch.randn(2, 4, 128, 8).bfloat16()
     assert blocked.worthwhile(q, q)
     assert not blocked.worthwhile(q.float(), q.float())

@@ -11,7 +11,7 @@ import torch
 from tome_zoo.architecture import Architecture
 from tome_zoo.block import MergingBlock
 from tome_zoo.merge import unmerge
-from tome_zoo.patching import patch
+from tome_zoo.patching import patch, unpatch
 from tome_zoo.vit import build
 
 SMALL = Architecture(embed_dim=32, depth=3, num_heads=2, patch_size=8, img_size=48, num_classes=5)
@@ -167,6 +167,38 @@ def test_compiled_whole(model, x):
 def test_compiled_to_machine_code(model, x):
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(model, fullgraph=True)(x), model(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_compiled_block_serves_every_r_and_batch(model, dtype):
+    programs = []
+
+    def backend(graph, inputs):
+        programs.append(graph)
+        return graph.forward
+
+    model.to(dtype)
+    compiled = copy.deepcopy(model)
+    compiled.compile("block", backend=backend)
+    with torch.no_grad():
+        for r, batch in ((6, 2), (3, 5), ((4, -0.5), 3), ([7, 5, 2], 4)):
+            model.r = compiled.r = r
+            x = torch.randn(batch, 3, 48, 48, dtype=dtype)  # other numbers of tokens in every block
+            tolerance = {"atol": 2e-2, "rtol": 2e-2} if dtype == torch.bfloat16 else {}
+            torch.testing.assert_close(compiled(x), model(x), **tolerance)
+        assert len(programs) == 1
+        assert torch.equal(unpatch(copy.deepcopy(compiled))(x), unpatch(copy.deepcopy(model))(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_compiled_as_one_graph(model, x):
+    compiled = copy.deepcopy(model)
+    compiled.compile("graph", backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x))
+    with pytest.raises(ValueError, match="'block', 'graph' or 'cuda-graph', got 'fast'"):
+        model.compile("fast")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -60,8 +60,22 @@ def weighted_attention(q: Tensor, k: Tensor, v: Tensor, size: Tensor | None, dro
     """
     bias = size_bias(size, q.dtype)
     if dropout_p == 0.0 and blocked.worthwhile(q, k):
-        return blocked.attention(q, k, v, bias)
+        in_pieces = blocked.compiled_attention if torch.compiler.is_compiling() else blocked.attention
+        return in_pieces(q, k, v, bias)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p)
+
+
+def kernel_name(device: torch.device, dtype: torch.dtype, weighted: bool) -> str:
+    """The attention kernel that inference takes there, for results and benchmarks.
+
+    Args:
+        device: Where the model lies.
+        dtype: What it computes in.
+        weighted: Whether attention weighs tokens by their size.
+    """
+    if device.type == "cpu" and dtype == torch.bfloat16 and blocked.NATIVE:
+        return "in pieces"
+    return "fused, biased" if weighted else "fused"
 
 
 def mean_keys(k: Tensor) -> Tensor:

@@ -62,8 +62,8 @@ def unpatch(model: VisionTransformer) -> VisionTransformer:
     for block in model.blocks:
         block.__class__ = Block
     model.__class__ = next(cls for cls in type(model).__mro__ if cls in _SERVED)  # type: ignore[assignment]
-    for name in ("_r", "_schedule", "_prop_attn"):
-        delattr(model, name)
+    for name in ("_r", "_schedule", "_prop_attn", "_sized"):
+        model.__dict__.pop(name, None)
     return model
 
 

@@ -39,6 +39,8 @@ class Trace(NamedTuple):
 class MergingVisionTransformer(VisionTransformer):
     """timm's `VisionTransformer` with merging; at `r = 0` it is timm's, bit for bit."""
 
+    _sized = False  # whether the first block gets sizes too: compiled blocks do, so that one program serves them all
+
     def __init__(self, *args: Any, r: R = 0, prop_attn: bool = True, **kwargs: Any) -> None:
         """Take timm's arguments, and `r` and `prop_attn` as the properties of these names."""
         super().__init__(*args, block_fn=MergingBlock, **kwargs)
@@ -63,6 +65,32 @@ class MergingVisionTransformer(VisionTransformer):
     @prop_attn.setter
     def prop_attn(self, on: bool) -> None:
         self._prop_attn = bool(on)
+
+    def compile(self, mode: str = "block", **options: Any) -> None:  # type: ignore[override]
+        """Compile the model in place; the first call afterwards takes the time.
+
+        Args:
+            mode: "block": one block for any number of tokens, r and batch size, which all blocks share: the shortest
+                wait. "graph": the whole model for the present r and input shape, for serving; on a CPU, inference
+                only, with weights packed for its matrix units. "cuda-graph": the same, recorded and replayed on a GPU
+                without launch costs.
+            **options: Further arguments of `torch.compile`.
+
+        Raises:
+            ValueError: If there is no such mode.
+        """
+        if mode not in ("block", "graph", "cuda-graph"):
+            raise ValueError(f"mode should be 'block', 'graph' or 'cuda-graph', got {mode!r}")
+        if mode == "block":
+            self._sized = True
+            for block in self.blocks:
+                block.compile(**{"dynamic": True, **options})
+            return
+        if mode == "cuda-graph":
+            options = {"mode": "reduce-overhead", **options}
+        elif next(self.parameters()).device.type == "cpu" and "backend" not in options:
+            options = {"options": {"freezing": True}, **options}
+        super().compile(**{"fullgraph": True, "dynamic": False, **options})
 
     def forward(self, x: Tensor, *mask: Any, **masks: Any) -> Tensor:
         """Logits `[batch, classes]` of a batch of inputs; arguments of timm's forward are for `r = 0` only."""
@@ -217,10 +245,14 @@ class MergingVisionTransformer(VisionTransformer):
 
     def _run(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
         """The first `n_blocks` blocks, or all: embedded tokens to the state behind them."""
-        state: State = (x, None, trace)
+        state: State = (x, self._first_size(x), trace)
         for index in range(len(self.blocks) if n_blocks is None else n_blocks):
             state = self._step(index, *state)
         return state
+
+    def _first_size(self, x: Tensor) -> Tensor | None:
+        """Sizes before the first block: None spares it the weighing; compiled blocks want all calls to be alike."""
+        return _ones(x) if self._sized else None
 
     def _reads_prefix_only(self) -> bool:
         """Whether the head reads nothing but prefix tokens, so that the last block need compute no others."""
@@ -235,7 +267,7 @@ class MergingVisionTransformer(VisionTransformer):
 
     def _run_following(self, x: Tensor, n_blocks: int | None = None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
         """The state after each of the first `n_blocks` blocks, with every token followed."""
-        states, state = [], (x, None, _identity(x))
+        states, state = [], (x, self._first_size(x), _identity(x))
         for index in range(len(self.blocks) if n_blocks is None else n_blocks):
             state = self._step(index, *state)
             states.append(state)
