@@ -41,9 +41,9 @@ def make_result():
 
     defaults = {
         "model": "model.tag", "modality": "image", "dataset": "things", "split": "val", "r": "0", "protocol": "p@1",
-        "gmacs": 2.0, "samples_per_second": 100.0, "n_expected": 8, "n_scored": 8, "n_failed": 0, "complete": True,
+        "gmacs": 2.0, "samples_per_second": 100.0, "n_expected": 8, "n_scored": 8, "n_failed": 0,
         "tokens": (12, 9), "views": 1, "prop_attn": True, "weights": "0123456789abcdef", "batch_size": 4,
-        "dtype": "float32", "device": "cpu (2 threads)", "version": "0.1.0", "torch": "2", "timm": "1",
+        "dtype": "float32", "device": "cpu (2 threads)", "versions": {"tome-zoo": "0.1.0", "torch": "2"},
         "date": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
 

@@ -1,13 +1,13 @@
-"""Lines of results, and the ledger of scores."""
+"""Lines of results, and the table made of them."""
 
+import csv
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 
 from tome_zoo.errors import DataError
-from tome_zoo.results import Failure, Ledger, append_results, read_results, read_scores
+from tome_zoo.results import Failure, Result, append_results, read_results, write_table
 
 
 def test_a_line_holds_what_the_result_says(make_result, tmp_path):
@@ -47,25 +47,20 @@ def test_damaged_or_missing_results_are_named(tmp_path):
         read_results(tmp_path)
 
 
-def test_the_ledger_writes_shards_and_replaces_those_of_an_earlier_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(Ledger, "SHARD_SAMPLES", 2)
-    rows = np.arange(15, dtype=np.float32).reshape(5, 3)
-    for count in (5, 3):
-        ledger = Ledger(tmp_path, ("model.tag", "r8:-1", "p@1"))
-        for i in range(count):
-            ledger.add(f"s{i}", rows[i])
-        ledger.fail(Failure("bad", "why"))
-        ledger.flush()
-    ids, scores = read_scores(ledger.folder)
-    assert ids == ["s0", "s1", "s2"]
-    np.testing.assert_array_equal(scores, rows[:3])
-    assert json.loads((ledger.folder / "failed.jsonl").read_text()) == {"id": "bad", "reason": "why"}
-    assert ":" not in ledger.folder.name
-    assert not list(ledger.folder.glob("*.partial"))
+def test_half_a_line_counts_as_not_written(make_result, tmp_path):
+    path = append_results(tmp_path, [make_result(r="0")])
+    with path.open("a") as file:
+        file.write('{"model": "mod')
+    assert [result.r for result in read_results(tmp_path)] == ["0"]
+    append_results(tmp_path, [make_result(r="2")])
+    assert [result.r for result in read_results(tmp_path)] == ["0", "2"]
 
 
-def test_what_was_not_flushed_is_not_half_there(tmp_path):
-    ledger = Ledger(tmp_path, ("key",))
-    ledger.add("a", np.zeros(2))
-    with pytest.raises(DataError, match="shards"):
-        read_scores(ledger.folder)
+def test_the_table_has_every_field(make_result, tmp_path):
+    append_results(tmp_path, [make_result(r="9,0,4"), make_result(map=12.5, commit="abc")])
+    with write_table(tmp_path).open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [field.name for field in dataclasses.fields(Result)]
+    assert [row["r"] for row in rows] == ["9,0,4", "0"]
+    assert (rows[0]["top1"], rows[1]["map"], rows[1]["commit"]) == ("50.0", "12.5", "abc")
+    assert rows[0]["versions"] == "tome-zoo=0.1.0 torch=2"

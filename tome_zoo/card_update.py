@@ -17,7 +17,7 @@ CARD = re.compile(r"^\[\[(model|dataset|protocol)\]\]")
 MEASURED = "[[model.measured]]"
 KEYS = (
     "top1", "top5", "map", "gmacs", "samples_per_second", "protocol", "n_expected", "n_scored", "n_failed", "weights",
-    "device", "dtype", "batch_size", "version", "date",
+    "device", "dtype", "batch_size", "date",
 )  # fmt: skip
 
 
@@ -32,11 +32,11 @@ def update_card(results: Sequence[Result], folders: Iterable[Path] = ()) -> Path
         The file that was changed.
 
     Raises:
-        CardError: If the results are of an unfinished or limited run, or the card lies in an installed package.
+        CardError: If the results are of a limited run, or the card lies in an installed package.
     """
     for result in results:
-        if not result.complete or result.limit is not None:
-            raise CardError(f"a card states whole runs: {result.model} at r = {result.r} was limited or not finished")
+        if result.limit is not None:
+            raise CardError(f"a card states whole runs: {result.model} at r = {result.r} was limited")
     name = results[0].model
     path = _file_of(name, folders)
     fresh = [{"r": schedule.parse(result.r)[0], **_entries(result)} for result in results]
@@ -137,7 +137,7 @@ def _file_of(name: str, folders: Iterable[Path]) -> Path:
 
 
 def _entries(result: Result) -> dict[str, Any]:
-    values = {key: getattr(result, key) for key in KEYS}
+    values = {key: getattr(result, key) for key in KEYS} | {"version": result.versions.get("tome-zoo")}
     return {
         key: float(f"{value:.6g}") if isinstance(value, float) else value
         for key, value in values.items()

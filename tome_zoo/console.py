@@ -2,7 +2,9 @@
 
 import json
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,8 +119,18 @@ def note(*things: Any) -> None:
         _stderr().print(thing, highlight=False)
 
 
+def end_cleanly_on_sigterm() -> None:
+    """Take a termination signal as Ctrl-C: what was computed is written before the process ends."""
+
+    def interrupt(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+
+
 @contextmanager
-def progress_bar(description: str, unit: str = "samples") -> Iterator[Callable[..., None]]:
+def progress_bar(description: str, unit: str = "samples", hidden: bool = False) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr, if that is a terminal; yields what to call with (done, of how many, doing what)."""
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -132,7 +144,7 @@ def progress_bar(description: str, unit: str = "samples") -> Iterator[Callable[.
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=hidden or not console.is_terminal,
     )
     with bar:
         task = bar.add_task(description, total=None)

@@ -2,31 +2,35 @@
 
 import copy
 import hashlib
+import logging
+import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import timm
 import torch
 from torch import nn
 
-import tome_zoo
-from tome_zoo import cards, metrics, patching, registry, schedule
+from tome_zoo import cards, distributed, environment, registry, schedule
+from tome_zoo.attention import kernel_name
+from tome_zoo.campaign import Plan, gather, run_share, summarise, write_results
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data import Dataset, open_dataset
 from tome_zoo.errors import DataError, TomeZooError
+from tome_zoo.ledger import Key, Ledger
 from tome_zoo.macs import count_macs
 from tome_zoo.prediction import Prediction, predict
 from tome_zoo.registry import ZooModel, require_classifier
-from tome_zoo.results import Ledger, Result, append_results
-from tome_zoo.running import Progress, Run, Work, run_all
+from tome_zoo.results import Result
+from tome_zoo.running import Progress, Run, Work
 from tome_zoo.schedule import R
+
+log = logging.getLogger(__name__)
 
 __all__ = ["DTYPES", "Prediction", "choose_device", "chosen_indices", "evaluate", "predict", "weights_digest"]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def evaluate(
@@ -41,13 +45,19 @@ def evaluate(
     batch_size: int = 32,
     device: torch.device | str | None = None,
     dtype: str = "float32",
-    workers: int = 0,
+    workers: int | None = None,
     limit: int | None = None,
+    data_format: str | None = None,
     output: str | Path | None = None,
+    resume: bool = True,
+    flush_seconds: float = 10.0,
     time_timm: bool = False,
     progress: Progress | None = None,
 ) -> list[Result]:
     """Score a model on a data set at each `r`, every sample decoded once and run at every r in turn.
+
+    Under `torchrun` the ranks share the batches, and each returns the results of all; `output` may be a folder that
+    they share or one on each machine.
 
     Speed is that of the forward alone: inputs on the device, device synchronised, one batch to warm up, the r's taken
     in rotating order batch by batch so that a slow moment of the machine strikes all of them, median over the batches.
@@ -62,15 +72,22 @@ def evaluate(
         weights: For a name: a file or URL instead of the card's weights.
         batch_size: Views a forward.
         device: None means the model's own; for a name CUDA where there is a device, else the CPU.
-        dtype: "float32" or "bfloat16": weights and activations are converted; matching and sizes stay float32.
-        workers: Processes that decode; 0 decodes in this one.
+        dtype: "float32", "bfloat16" or "float16": weights and activations are converted; matching and sizes stay
+            float32.
+        workers: Processes that decode; 0 decodes in this one; None means 0 for a model on the CPU, else as many as
+            there are processors for each GPU, up to 8.
         limit: At most that many samples, spread evenly over the split, always the same ones.
-        output: Folder for `results.jsonl` (appended) and the scores of each sample; also after an interruption.
+        data_format: How the data lie on disk (`tome_zoo.formats`); None finds out.
+        output: Folder for `results.jsonl` (appended), `results.csv` and the scores of each sample.
+        resume: Go on from the scores that `output` holds of this model, r, protocol, data and dtype; samples that
+            failed are tried again, and those whose files have changed. False scores all anew.
+        flush_seconds: How often scores are written; what a killed process loses at most.
         time_timm: Also time the same weights in timm's own unmerged model, in turn with the others.
-        progress: Called with (samples done, samples expected).
+        progress: Called with (samples done, samples to do) of this process.
 
     Returns:
-        One result for each r, in the order given.
+        One result for each r, in the order given. One that stands in `results.jsonl` already, with the same counts,
+        is returned as it stands there.
 
     Raises:
         TomeZooError: If the model has no classifier.
@@ -87,43 +104,75 @@ def evaluate(
             "weights= goes with a name, but a model was given: load them with create_model(name, weights=)"
         )
     require_classifier(model)
-    data, rule = _match_data(model, data, dataset, split, protocol)
+    data, rule = _match_data(model, data, dataset, split, protocol, data_format)
     schedules = _schedules(r, len(model.blocks))
     if dtype not in DTYPES:
         raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
-    for name, number in (("batch_size", batch_size), ("limit", limit)):
-        if number is not None and number < 1:
-            raise TomeZooError(f"{name} should be at least 1, got {number}")
+    for name, number, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0)):
+        if number is not None and number < least:
+            raise TomeZooError(f"{name} should be at least {least}, got {number}")
     digest = weights_digest(model)
     place = choose_device(device) if own or device is not None else next(model.parameters()).device
+    if workers is None:
+        workers = decoders(place)
     running = (model if own else copy.deepcopy(model)).to(place, DTYPES[dtype]).eval().requires_grad_(False)
 
-    work = Work(data, rule, model.card, chosen_indices(len(data.samples), limit), batch_size, workers)
-    facts: dict[str, Any] = {
-        "model": model.card.name, "modality": model.card.modality, "dataset": data.card.name, "split": data.split,
-        "protocol": rule.id, "n_expected": len(work.indices), "views": work.n_views, "prop_attn": model.prop_attn,
-        "weights": digest, "batch_size": batch_size, "dtype": dtype, "device": _describe(place), "limit": limit,
-        "version": tome_zoo.__version__, "torch": torch.__version__, "timm": timm.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
-    runs = [Run(item, count_macs(running, item)) for item in schedules]
-    if output is not None:
-        for run in runs:
-            run.ledger = Ledger(output, (model.card.name, digest, f"r{run.text}", rule.id, data.split, dtype))
-    plain = Run(0, runs[0].macs, model=patching.unpatch(copy.deepcopy(running))) if time_timm else None
-    try:
-        run_all(work, running, runs, plain, progress)
-    except BaseException:  # whatever stops the run, Ctrl-C included, keeps what was computed
-        _finish(runs, plain, facts, work, output, complete=False)
-        raise
-    results = _finish(runs, plain, facts, work, output, complete=True)
-    for run in runs:
-        if not run.rows:
-            reasons = "; ".join(f"{failure.id}: {failure.reason}" for failure in run.failed[:3])
-            raise DataError(
-                f"expected samples to score, but all {len(work.indices)} failed at r = {run.text}: {reasons}"
-            )
-    return results
+    chosen = chosen_indices(len(data.samples), limit)
+    work = Work(data, rule, model.card, batch_size, workers)
+    with distributed.group(place.type == "cuda") as here:
+        facts: dict[str, Any] = {
+            "model": model.card.name, "modality": model.card.modality, "dataset": data.card.name, "split": data.split,
+            "protocol": rule.id, "n_expected": len(chosen), "views": work.n_views, "prop_attn": model.prop_attn,
+            "weights": digest, "batch_size": batch_size, "dtype": dtype, "device": environment.describe(place),
+            "attention": kernel_name(place, DTYPES[dtype], weighted=model.prop_attn), "limit": limit,
+            "ranks": here.world, "versions": environment.versions(model.card.modality),
+            "commit": environment.commit(), "date": environment.now(),
+        }  # fmt: skip
+        plan = Plan(work, chosen, facts, time_timm)
+        with distributed.together():
+            runs = [
+                Run(
+                    item,
+                    count_macs(running, item),
+                    Ledger(
+                        output,
+                        _key(running, data, rule, digest, item, dtype),
+                        fresh=not resume,
+                        seconds=flush_seconds,
+                    ),
+                )
+                for item in schedules
+            ]
+        with distributed.together():
+            spent = run_share(plan, running, runs, here, progress)
+        facts["seconds"] = {name: round(value, 3) for name, value in asdict(spent).items()}
+        results: list[Result] = []
+        with distributed.together():
+            for run in runs:
+                found = gather(run, here)
+                if here.rank == 0:
+                    results.append(summarise(plan, run, found))
+                    if output is not None and run.ledger is not None:
+                        run.ledger.replace(found)
+            if here.rank == 0 and output is not None:
+                results = write_results(output, results, resume=resume)
+        return distributed.of_first(results)
+
+
+def _key(model: ZooModel, data: Dataset, rule: ProtocolCard, digest: str, r: R, dtype: str) -> Key:
+    inputs = model.card.architecture.model_dump_json() + model.card.input.model_dump_json() + rule.model_dump_json()
+    return Key(
+        model=model.card.name,
+        weights=digest,
+        r=schedule.format(r),
+        prop_attn=model.prop_attn,
+        protocol=rule.id,
+        dtype=dtype,
+        dataset=data.card.name,
+        split=data.split,
+        root=str(data.root.resolve()),
+        inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
+    )
 
 
 def chosen_indices(n_samples: int, limit: int | None) -> Sequence[int]:
@@ -136,18 +185,29 @@ def chosen_indices(n_samples: int, limit: int | None) -> Sequence[int]:
 def choose_device(device: torch.device | str | None = None) -> torch.device:
     """The device of that name; without one CUDA where there is a device, else the CPU.
 
+    Of several processes on a machine each takes a GPU of its own, unless the name has a number.
+
     Raises:
         TomeZooError: If torch cannot use it.
     """
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
+        if place.type == "cuda" and place.index is None:
+            place = torch.device("cuda", distributed.place().local)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:  # torch's own way to say that it was built without CUDA
         reason = str(error).splitlines()[0]
         raise TomeZooError(f"device {str(device)!r} cannot be used ({reason}): try cpu, cuda or cuda:0") from None
     return place
+
+
+def decoders(place: torch.device) -> int:
+    """How many processes decode for a model: none on a CPU, which has enough to do, else a share of the processors."""
+    if place.type == "cpu":
+        return 0
+    return max(1, min(8, len(os.sched_getaffinity(0)) // distributed.place().local_world))
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -157,54 +217,6 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def _finish(
-    runs: list[Run], plain: Run | None, facts: dict[str, Any], work: Work, output: str | Path | None, *, complete: bool
-) -> list[Result]:
-    """The results of the runs that have scores, also written to `output`."""
-    results = []
-    for run in runs:
-        if run.ledger is not None:
-            run.ledger.flush()
-        try:
-            if run.rows:
-                results.append(_result(run, plain, facts, work, complete))
-        except DataError:
-            if complete:
-                raise
-    if output is not None and results:
-        append_results(output, results)
-    return results
-
-
-def _result(run: Run, plain: Run | None, facts: dict[str, Any], work: Work, complete: bool) -> Result:
-    order = sorted(run.rows)
-    scores = np.stack([run.rows[index] for index in order])
-    targets = [work.data.samples[index].target for index in order]
-    return Result(
-        **facts,
-        **_scores(scores, targets, work.protocol.metric),
-        r=run.text,
-        gmacs=run.macs.gmacs,
-        tokens=run.macs.tokens,
-        samples_per_second=run.speed(),
-        timm_samples_per_second=plain.speed() if plain is not None and plain.timings else None,
-        n_scored=len(order),
-        n_failed=len(run.failed),
-        complete=complete,
-        failed=tuple(run.failed),
-    )
-
-
-def _scores(scores: np.ndarray, targets: list[Any], metric: str) -> dict[str, Any]:
-    if metric == "top1_top5":
-        return {f"top{k}": metrics.top_k_accuracy(scores, targets, k) for k in (1, 5)}
-    table = metrics.multi_hot(targets, scores.shape[1])
-    if not table.any():
-        raise DataError(f"mAP needs a positive: none of the {len(table)} scored samples has any class of the data set")
-    mean, n_classes = metrics.mean_average_precision(scores, table)
-    return {"map": mean, "classes_scored": n_classes}
 
 
 def _schedules(r: Any, depth: int) -> list[R]:
@@ -224,6 +236,7 @@ def _match_data(
     dataset: DatasetCard | str | None,
     split: str | None,
     protocol: ProtocolCard | str | None,
+    data_format: str | None,
 ) -> tuple[Dataset, ProtocolCard]:
     """Data set and protocol, if they fit the model and each other."""
     card = model.card
@@ -234,20 +247,21 @@ def _match_data(
     for kind, other in (("data set", dataset), ("protocol", rule)):
         if other.modality != card.modality:
             raise DataError(f"{card.name} reads {card.modality}, but {kind} {other.name} is for {other.modality}")
-    if model.num_classes != dataset.num_classes:
-        raise DataError(
-            f"{card.name} tells {model.num_classes} classes apart, data set {dataset.name} has "
-            f"{dataset.num_classes}: name the data set that it was trained on, or load weights trained on this one"
-        )
     if (rule.metric == "map") != dataset.multi_label:
         raise DataError(
             f"protocol {rule.name} measures {rule.metric}, which does not suit data set {dataset.name} with "
             f"{'several labels' if dataset.multi_label else 'one label'} a sample: choose another protocol"
         )
-    return data if isinstance(data, Dataset) else open_dataset(data, dataset, split), rule
+    if not isinstance(data, Dataset):
+        _same_classes(model, dataset.name, dataset.num_classes)
+        data = open_dataset(data, dataset, split, data_format)
+    _same_classes(model, dataset.name, data.num_classes)
+    return data, rule
 
 
-def _describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+def _same_classes(model: ZooModel, name: str, num_classes: int | None) -> None:
+    if num_classes not in (None, model.num_classes):
+        raise DataError(
+            f"{model.card.name} tells {model.num_classes} classes apart, data set {name} has "
+            f"{num_classes}: name the data set that it was trained on, or load weights trained on this one"
+        )

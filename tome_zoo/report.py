@@ -15,7 +15,7 @@ from tome_zoo.results import Result
 COLUMNS = (
     "model", "modality", "dataset", "split", "protocol", "weights", "r", "metric", "score", "top5", "classes_scored",
     "gmacs", "gmacs_ratio", "tokens_out", "samples_per_second", "timm_samples_per_second", "speedup_over_r0",
-    "speedup_over_timm", "n_expected", "n_scored", "n_failed", "complete", "views", "batch_size", "dtype", "device",
+    "speedup_over_timm", "n_expected", "n_scored", "n_failed", "views", "batch_size", "dtype", "device",
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def table(members: Sequence[Result]) -> Table:
         made.add_column(name, justify="right", no_wrap=True)
     for record, result in zip(records, members, strict=True):
         cells = [result.r, str(record["tokens_out"]), _figure(result.gmacs), _times(record["gmacs_ratio"])]
-        cells.append(f"{result.score:.2f}" + ("" if result.complete else " (unfinished)"))
+        cells.append(f"{result.score:.2f}")
         if result.metric == "top1":
             cells.append(f"{result.top5:.2f}")
         cells += [_figure(result.samples_per_second), _times(record["speedup_over_r0"])]

@@ -1,21 +1,18 @@
-"""What an evaluation found, and its files: `results.jsonl`, one line a (model, r), and the scores of every sample."""
+"""What an evaluation found, and its files: `results.jsonl`, one line a (model, r), and the same as `results.csv`."""
 
+import csv
+import io
 import json
 import os
-import re
-import shutil
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tome_zoo.errors import DataError
 
 RESULTS = "results.jsonl"
+TABLE = "results.csv"
 FAILED_SHOWN = 20
 
 
@@ -38,15 +35,24 @@ class Result:
         map: Mean average precision over the classes that have positives; None where the metric is top-1.
         classes_scored: Classes that went into `map`.
         gmacs: 10^9 multiply-accumulates of one view.
-        tokens: Tokens that leave each block, prefix tokens included.
-        samples_per_second: Of the model's forward alone, all views of a sample; the median over the batches.
+        samples_per_second: Of the model's forward alone, all views of a sample; the median over the batches, times the
+            number of ranks.
         timm_samples_per_second: The same weights in timm's own unmerged model, timed in turn with this one.
+        peak_memory: MiB; on a GPU what was allocated there, on a CPU what of the process lay in memory.
         n_expected: Samples that the data set lists, after `limit`.
         n_scored: Samples with a score.
         n_failed: Samples without one; `failed` says why.
-        complete: Whether the run reached the end: n_scored + n_failed == n_expected.
-        weights: Leading hex digits of the SHA-256 of the model's tensors.
+        tokens: Tokens that leave each block, prefix tokens included.
         views: Views of a sample.
+        weights: Leading hex digits of the SHA-256 of the model's tensors.
+        attention: The kernel that computed attention.
+        ranks: Processes that shared the work.
+        seconds: What the last run of the command spent on waiting for data, in the model, and on the rest,
+            all r together.
+        key: Digest of all that the scores depend on; the name of their folder ends with it.
+        versions: Of Python and the packages that computed this.
+        commit: Of the package's checkout; None where it is installed.
+        date: When the command was given.
     """
 
     model: str
@@ -62,21 +68,24 @@ class Result:
     gmacs: float
     samples_per_second: float
     timm_samples_per_second: float | None = None
+    peak_memory: float | None = None
     n_expected: int
     n_scored: int
     n_failed: int
-    complete: bool
     tokens: tuple[int, ...]
     views: int
     prop_attn: bool
     weights: str
     batch_size: int
     dtype: str
+    attention: str = ""
     device: str
+    ranks: int = 1
     limit: int | None = None
-    version: str
-    torch: str
-    timm: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    key: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
     date: str
     failed: tuple[Failure, ...] = ()
 
@@ -100,21 +109,44 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Result":
-        """The result that `to_json` wrote; keys of later versions are left out."""
-        known = {field.name for field in fields(cls)}
-        given = {key: value for key, value in data.items() if key in known}
+        """The result that `to_json` wrote; keys of other versions are left out."""
+        known = {item.name for item in fields(cls)}
+        given = {name: value for name, value in data.items() if name in known}
         given["tokens"] = tuple(given.get("tokens", ()))
         given["failed"] = tuple(Failure(**failure) for failure in given.get("failed", ()))
         return cls(**given)
 
 
 def append_results(folder: str | Path, results: Iterable[Result]) -> Path:
-    """Append one line a result to `results.jsonl` of a folder, which is made if need be."""
+    """Append one line a result to `results.jsonl` of a folder, which is made if need be.
+
+    A last line without an end, left by a run that was killed while it wrote, is cut off first.
+    """
     path = Path(folder) / RESULTS
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(result.to_json(), allow_nan=False) + "\n" for result in results)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(lines)
+    with path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(lines.encode())
+    return path
+
+
+def write_table(folder: str | Path) -> Path:
+    """Write `results.csv`: every line of `results.jsonl` with every field as a column."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [item.name for item in fields(Result)], lineterminator="\n")
+    writer.writeheader()
+    for result in read_results(folder):
+        row = asdict(result)
+        row["tokens"] = " ".join(map(str, result.tokens))
+        row["failed"] = " ".join(failure.id for failure in result.failed)
+        for name in ("seconds", "versions"):
+            row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
+        writer.writerow(row)
+    path, partial = Path(folder) / TABLE, Path(folder) / f".{TABLE}.partial"
+    partial.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(partial, path)
     return path
 
 
@@ -127,74 +159,16 @@ def read_results(path: str | Path) -> list[Result]:
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"expected results at {path}: {error.strerror}; `tome-zoo eval --output` writes them") from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"expected results at {path}: {error}; `tome-zoo eval --output` writes them") from None
+    lines, whole = text.splitlines(), text.endswith("\n")
     results = []
+    if lines and not whole:
+        lines.pop()  # half a line, left by a run that was killed while it wrote
     for number, line in enumerate(lines, start=1):
         try:
             results.append(Result.from_json(json.loads(line)))
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}, line {number}: not a result ({error}); remove the line") from None
     return results
-
-
-class Ledger:
-    """The scores of every sample on disk, written in shards as they come, so that an interrupted run keeps them.
-
-    `scores/KEY/00000.npz` holds `ids` and `scores` `[samples, classes]`; `scores/KEY/failed.jsonl` the samples without.
-    """
-
-    SHARD_SAMPLES = 4096
-    SHARD_SECONDS = 30.0
-
-    def __init__(self, folder: str | Path, key: Sequence[str]) -> None:
-        """Begin anew: shards of an earlier run with the same key are removed.
-
-        Args:
-            folder: Output folder of the evaluation.
-            key: What the scores depend on; becomes the name of their folder.
-        """
-        self.folder = Path(folder) / "scores" / re.sub(r"[^\w.,@+=-]", "_", "-".join(key))
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        self._rows: list[tuple[str, NDArray[Any]]] = []
-        self._shards = 0
-        self._flushed = time.monotonic()
-
-    def add(self, sample: str, scores: NDArray[Any]) -> None:
-        """Note the scores of one sample, `[classes]`."""
-        self._rows.append((sample, scores))
-        if len(self._rows) >= self.SHARD_SAMPLES or time.monotonic() - self._flushed > self.SHARD_SECONDS:
-            self.flush()
-
-    def fail(self, failure: Failure) -> None:
-        """Note a sample that has no scores."""
-        with (self.folder / "failed.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(failure._asdict()) + "\n")
-
-    def flush(self) -> None:
-        """Write what has come since the last shard; a reader never sees half a shard."""
-        self._flushed = time.monotonic()
-        if not self._rows:
-            return
-        ids, scores = zip(*self._rows, strict=True)
-        target = self.folder / f"{self._shards:05d}.npz"
-        partial = target.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(file, ids=np.array(ids), scores=np.stack(scores))
-        os.replace(partial, target)
-        self._rows = []
-        self._shards += 1
-
-
-def read_scores(folder: str | Path) -> tuple[list[str], NDArray[Any]]:
-    """Ids and scores `[samples, classes]` of a ledger's folder, in the order in which they were computed.
-
-    Raises:
-        DataError: If the folder holds no shard.
-    """
-    shards = [np.load(path, allow_pickle=False) for path in sorted(Path(folder).glob("*.npz"))]
-    if not shards:
-        raise DataError(f"expected shards of scores (*.npz) in {folder}, found none")
-    return [str(i) for shard in shards for i in shard["ids"]], np.concatenate([shard["scores"] for shard in shards])

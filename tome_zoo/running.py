@@ -1,11 +1,11 @@
-"""Runs a model over decoded samples at several r, batch by batch, and keeps scores, failures and times."""
+"""Runs a model over decoded samples at several r, batch by batch, into ledgers; keeps times."""
 
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from tome_zoo import metrics, schedule
 from tome_zoo.cards.schema import ModelCard, ProtocolCard
 from tome_zoo.data import Dataset, SampleViews
 from tome_zoo.errors import TomeZooError
+from tome_zoo.ledger import Ledger, Shard, stamp
 from tome_zoo.macs import Macs
+from tome_zoo.memory import track_peak
 from tome_zoo.registry import ZooModel
-from tome_zoo.results import Failure, Ledger
 from tome_zoo.schedule import R
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ class Work:
     """What is to be scored, and how.
 
     Attributes:
-        indices: Which samples of `data`, in order.
         batch_size: Views a forward.
         workers: Processes that decode; 0 decodes in this one.
     """
@@ -41,7 +41,6 @@ class Work:
     data: Dataset
     protocol: ProtocolCard
     card: ModelCard
-    indices: Sequence[int]
     batch_size: int
     workers: int
 
@@ -50,86 +49,154 @@ class Work:
         """Views of a sample."""
         return self.protocol.temporal_views * self.protocol.spatial_views
 
-    def batches(self, pin_memory: bool) -> Iterator[list[Decoded]]:
-        """Decoded samples in order, as many at a time as a forward takes; at least one."""
+    @property
+    def samples_a_batch(self) -> int:
+        """How many samples go through the model at a time; at least one."""
+        return max(1, self.batch_size // self.n_views)
+
+    def decoded(self, batches: Sequence["Batch"], pin_memory: bool) -> Iterator[list[Decoded]]:
+        """The samples of each batch, decoded once, in order."""
         loader = DataLoader(
-            Subset(SampleViews(self.data, self.card, self.protocol), self.indices),
+            Subset(SampleViews(self.data, self.card, self.protocol), [i for batch in batches for i in batch.indices]),
             batch_size=None,
             num_workers=self.workers,
             collate_fn=_same,
             pin_memory=pin_memory,
         )
-        return _grouped(loader, max(1, self.batch_size // self.n_views))
+        items = iter(loader)
+        for batch in batches:
+            yield list(itertools.islice(items, len(batch.indices)))
+
+
+class Batch(NamedTuple):
+    """Samples that are decoded together.
+
+    Attributes:
+        indices: All that some run lacks.
+        lacking: Those that each run lacks.
+    """
+
+    indices: tuple[int, ...]
+    lacking: tuple[tuple[int, ...], ...]
+
+
+def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[Batch]:
+    """The batches that are left to do.
+
+    Batches are fixed stretches of the chosen samples, whoever computes them and however often the work was interrupted,
+    so that a sample always goes through the model in the same company: its scores come out the same to the last bit.
+
+    Args:
+        chosen: Samples of the evaluation.
+        size: Samples a batch.
+        done: What each run has already.
+    """
+    found = []
+    for start in range(0, len(chosen), size):
+        stretch = chosen[start : start + size]
+        lacking = tuple(tuple(i for i in stretch if i not in have) for have in done)
+        indices = tuple(i for i in stretch if any(i in lack for lack in lacking))
+        if indices:
+            found.append(Batch(indices, lacking))
+    return found
 
 
 @dataclass
 class Run:
-    """What has been computed for one r, or for timm's unmerged model, which is then `model`."""
+    """What is computed for one r, or for timm's unmerged model, which is then `model` and has no ledger."""
 
     r: R
     macs: Macs
-    model: nn.Module | None = None
     ledger: Ledger | None = None
-    rows: dict[int, NDArray[Any]] = field(default_factory=dict)
-    failed: list[Failure] = field(default_factory=list)
+    model: nn.Module | None = None
     timings: list[tuple[int, float]] = field(default_factory=list)
+    brings: Collection[str] = ()  # samples whose scores this process has to tell
 
     @property
     def text(self) -> str:
         """`r` as the command line writes it."""
         return schedule.format(self.r)
 
-    def score(self, index: int, sample: str, scores: NDArray[Any]) -> None:
-        """Note the scores `[classes]` of a sample."""
-        self.rows[index] = scores
-        if self.ledger is not None:
-            self.ledger.add(sample, scores)
 
-    def fail(self, sample: str, reason: str) -> None:
-        """Note a sample that has no scores."""
-        self.failed.append(Failure(sample, reason))
-        if self.ledger is not None:
-            self.ledger.fail(self.failed[-1])
+@dataclass
+class Seconds:
+    """Where the time of a run went.
 
-    def speed(self) -> float:
-        """Samples a second: the median over the batches that are as full as the fullest."""
-        full = max(count for count, _ in self.timings)
-        return full / float(np.median([seconds for count, seconds in self.timings if count == full]))
+    Attributes:
+        data: Waiting for decoded samples.
+        model: In the model.
+        rest: All else: scores, ledgers.
+    """
+
+    data: float = 0.0
+    model: float = 0.0
+    rest: float = 0.0
 
 
-def run_all(work: Work, model: ZooModel, runs: list[Run], plain: Run | None, progress: Progress | None) -> None:
-    """Fill the runs: decode each sample once and take every r in turn, first another one with each batch.
+def speed(timings: Sequence[tuple[int, float]]) -> float:
+    """Samples a second: the median over the batches that are as full as the fullest."""
+    full = max(count for count, _ in timings)
+    return full / float(np.median([seconds for count, seconds in timings if count == full]))
+
+
+def run_all(
+    work: Work,
+    batches: Sequence[Batch],
+    model: ZooModel,
+    runs: Sequence[Run],
+    plain: Run | None,
+    progress: Progress | None,
+) -> Seconds:
+    """Fill the ledgers: decode each sample once and take every r in turn, first another one with each batch.
 
     Args:
-        work: Samples and protocol.
+        work: Data and protocol.
+        batches: From `pending`, this process's share.
         model: On its device, in its dtype, in evaluation mode; its `r` is left at any of the schedules.
-        runs: One for each r.
+        runs: One for each r, as in `Batch.lacking`.
         plain: timm's unmerged model, timed in turn with the others; its scores are not kept.
-        progress: Called with (samples done, samples expected).
+        progress: Called with (samples done, samples to do).
     """
     parameter = next(model.parameters())
-    variants = [*runs, plain] if plain is not None else runs
-    done, warm = 0, False
-    for turn, batch in enumerate(work.batches(pin_memory=parameter.device.type == "cuda")):
-        done += len(batch)
-        good = [(index, views) for index, views, _ in batch if views is not None]
-        for index, views, error in batch:
-            if views is None:
-                _fail(runs, work.data.samples[index].id, error or "no reason given")
-        if good:
-            views = torch.cat([item for _, item in good]).to(parameter.device, parameter.dtype)
-            if not warm:
-                for run in variants:
-                    _forward(run, model, views, work.batch_size)
-                warm = True
-            first = turn % len(variants)
-            for run in variants[first:] + variants[:first]:
-                logits, seconds = _forward(run, model, views, work.batch_size)
-                run.timings.append((len(good), seconds))
-                if run is not plain:
-                    _note(run, work, [index for index, _ in good], logits)
+    spent = Seconds()
+    begin = time.perf_counter()
+    done, total = 0, sum(len(batch.indices) for batch in batches)
+    warm: set[int] = set()
+    decoded = work.decoded(batches, pin_memory=parameter.device.type == "cuda")
+    for turn, batch in enumerate(batches):
+        waiting = time.perf_counter()
+        items = next(decoded)
+        spent.data += time.perf_counter() - waiting
+        views = {index: one.to(parameter.device, non_blocking=True) for index, one, _ in items if one is not None}
+        reasons = {index: reason or "no reason given" for index, one, reason in items if one is None}
+        for index, reason in reasons.items():
+            log.warning("%s cannot be scored: %s", work.data.samples[index].id, reason)
+        turns = list(enumerate(runs)) + ([(-1, plain)] if plain is not None and views else [])
+        first = turn % len(turns)
+        for which, run in turns[first:] + turns[:first]:
+            wanted = tuple(views) if which < 0 else batch.lacking[which]
+            good = [index for index in wanted if index in views]
+            shard = Shard(failed={work.data.samples[i].id: reasons[i] for i in wanted if i in reasons})
+            if good:
+                x = torch.cat([views[index] for index in good]).to(parameter.dtype)
+                if which not in warm:
+                    _forward(run, model, x, work.batch_size)
+                    warm.add(which)
+                modelling = time.perf_counter()
+                with track_peak(parameter.device) as peak:
+                    logits, seconds = _forward(run, model, x, work.batch_size)
+                spent.model += time.perf_counter() - modelling
+                shard.timings, shard.peak = [(len(good), seconds)], peak.mib or 0.0
+                _note(shard, work, run, good, logits)
+            if run.ledger is None:
+                run.timings += shard.timings
+            elif shard:
+                run.ledger.add(shard)
+        done += len(batch.indices)
         if progress is not None:
-            progress(done, len(work.indices))
+            progress(done, total)
+    spent.rest = time.perf_counter() - begin - spent.data - spent.model
+    return spent
 
 
 def _forward(run: Run, model: ZooModel, views: Tensor, batch_size: int) -> tuple[NDArray[np.float32], float]:
@@ -149,25 +216,18 @@ def _forward(run: Run, model: ZooModel, views: Tensor, batch_size: int) -> tuple
     return logits.float().cpu().numpy(), seconds
 
 
-def _note(run: Run, work: Work, indices: list[int], logits: NDArray[np.float32]) -> None:
+def _note(shard: Shard, work: Work, run: Run, indices: list[int], logits: NDArray[np.float32]) -> None:
     for index, rows in zip(indices, np.split(logits, len(indices)), strict=True):
-        sample = work.data.samples[index].id
-        if np.isfinite(rows).all():
-            run.score(index, sample, metrics.aggregate_views(rows, work.protocol.aggregate))
-        else:
-            _fail([run], sample, f"the model gave NaN or infinite scores at r = {run.text}")
-
-
-def _fail(runs: Iterable[Run], sample: str, reason: str) -> None:
-    log.warning("%s cannot be scored: %s", sample, reason)
-    for run in runs:
-        run.fail(sample, reason)
-
-
-def _grouped(items: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+        sample = work.data.samples[index]
+        if not np.isfinite(rows).all():
+            reason = f"the model gave NaN or infinite scores at r = {run.text}"
+            log.warning("%s cannot be scored: %s", sample.id, reason)
+            shard.failed[sample.id] = reason
+            continue
+        scores: NDArray[Any] = metrics.aggregate_views(rows, work.protocol.aggregate)
+        shard.ids.append(sample.id)
+        shard.stamps.append(stamp(sample.path))
+        shard.scores.append(scores.astype(np.float32) if work.protocol.aggregate == "none" else scores)
 
 
 def _synchronize(device: torch.device) -> None:

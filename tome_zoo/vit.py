@@ -66,7 +66,7 @@ class MergingVisionTransformer(VisionTransformer):
     def prop_attn(self, on: bool) -> None:
         self._prop_attn = bool(on)
 
-    def compile(self, mode: str = "block", **options: Any) -> None:  # type: ignore[override]
+    def compile(self, mode: str = "block", **options: Any) -> None:
         """Compile the model in place; the first call afterwards takes the time.
 
         Args:

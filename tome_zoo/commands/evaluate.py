@@ -1,12 +1,26 @@
 """`eval`: a model on a data set at several r."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
-from tome_zoo.console import Cards, Json, Verbose, card_folders, fail, note, progress_bar, show, show_json
+from tome_zoo.console import (
+    Cards,
+    Json,
+    Verbose,
+    card_folders,
+    end_cleanly_on_sigterm,
+    fail,
+    note,
+    progress_bar,
+    show,
+    show_json,
+)
+
+if TYPE_CHECKING:
+    from tome_zoo.results import Result
 
 
 def eval_command(
@@ -16,13 +30,17 @@ def eval_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Views a forward.")] = 32,
     device: Device = None,
     dtype: Annotated[Dtype, typer.Option(help="Of weights and activations.")] = Dtype.float32,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0 decodes in this one.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode  [default: 0 on a CPU, else up to 8 a GPU]")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="That many samples, spread evenly over the split.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the results  [default: runs/NAME]")] = None,
     split: Annotated[str | None, typer.Option(help="Another split than the validation split.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Card of what lies at ROOT, if not the model's own.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Another protocol than the model's own.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")] = None,
     weights: Weights = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Score all anew instead of going on.")] = False,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Write the figures into the model's card.")
     ] = False,
@@ -38,29 +56,43 @@ def eval_command(
     schedules = parse_schedules(r) if r else list(card.merging.r)
     if update_card and (weights or limit):
         fail("--update-card states the whole split and the card's own weights: leave out --weights and --limit")
-    from tome_zoo import evaluation, report
+    from tome_zoo import distributed, evaluation, report
 
     output = Path("runs", name) if output is None else output
-    with progress_bar(name) as progress:
+    first = distributed.place().rank == 0  # of several processes one talks
+    end_cleanly_on_sigterm()
+    with progress_bar(name, hidden=not first) as progress:
         try:
             results = evaluation.evaluate(
                 name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
-                batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit, output=output,
-                progress=progress,
+                batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit,
+                data_format=data_format, output=output, resume=not fresh, progress=progress,
             )  # fmt: skip
         except KeyboardInterrupt:
-            note(f"what was computed is kept in {output}")
+            note(f"what was computed is kept in {output}; the same command goes on from there")
             raise
+    failed = report.failures(results)
+    if first:
+        _tell(results, output, as_json=as_json, update_card=update_card)
+        if failed:
+            note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
+    if failed and not allow_missing:
+        raise typer.Exit(1)
+
+
+def _tell(results: "list[Result]", output: Path, *, as_json: bool, update_card: bool) -> None:
+    from tome_zoo import report
+
     if update_card:
         from tome_zoo import card_update
 
         note(f"measured figures written to {card_update.update_card(results, card_folders())}")
     if as_json:
         show_json([result.to_json() for result in results])
-    else:
-        show(*map(report.table, report.group(results)))
-        note(f"results: {output}")
-    if failed := report.failures(results):
-        note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
-        if not allow_missing:
-            raise typer.Exit(1)
+        return
+    show(*map(report.table, report.group(results)))
+    note(f"results: {output}")
+    seconds = results[0].seconds
+    if total := sum(seconds.values()):
+        shares = {"data": "waiting for data", "model": "model", "rest": "bookkeeping"}
+        note(", ".join(f"{100 * seconds[key] / total:.0f} % {words}" for key, words in shares.items()))

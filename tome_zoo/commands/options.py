@@ -20,6 +20,7 @@ class Dtype(StrEnum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model; `tome-zoo list` names them.", show_default=False)]

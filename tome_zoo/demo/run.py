@@ -71,6 +71,7 @@ def run_demo(
             device=device,
             limit=limit,
             output=output,
+            resume=False,  # a demonstration shows speeds of now
             time_timm=True,
             progress=_told(progress, name),
         )

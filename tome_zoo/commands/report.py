@@ -1,0 +1,32 @@
+"""`report`: what was measured beside what others have reported."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tome_zoo.console import Cards, Json, Verbose, note, show, show_json
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results, or several of them below it.")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a table with speed-ups.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the trade-offs (PNG, SVG, PDF).")] = None,
+    cards: Cards = None,
+    verbose: Verbose = 0,
+    as_json: Json = False,
+) -> None:
+    """Print measured figures beside the reported ones, with the difference."""
+    from tome_zoo import comparison
+
+    compared = comparison.compare(comparison.find_results(folder))
+    results = [item.result for item in compared]
+    if csv is not None:
+        from tome_zoo import report
+
+        note(f"table: {report.write_csv(results, csv)}")
+    if plot is not None:
+        from tome_zoo.plot import plot_tradeoff
+
+        note(f"picture: {plot_tradeoff(results, plot)}")
+    show_json([item.to_json() for item in compared]) if as_json else show(comparison.table(compared))

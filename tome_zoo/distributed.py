@@ -1,0 +1,95 @@
+"""Several processes on one evaluation: who this one is, and how they tell each other what they found.
+
+Under `torchrun` each process is one rank. Objects travel over gloo; a group with GPUs has nccl beside it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from tome_zoo.errors import TomeZooError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=7)  # a rank may wait for slower ones; one that dies is noticed by torchrun, which ends all
+
+
+class Place(NamedTuple):
+    """Which of how many processes this is; `local` and `local_world` count those on the same machine."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    local_world: int = 1
+
+
+def place() -> Place:
+    """This process among those that `torchrun` (or the like) started."""
+    numbers = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
+    return Place(*numbers)
+
+
+_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def group(on_gpu: bool) -> Iterator[Place]:
+    """Join the other processes for a while; a group that exists already is used and left as it is."""
+    here = place()
+    if here.world == 1 or dist.is_initialized():
+        yield here if not dist.is_initialized() else here._replace(rank=dist.get_rank(), world=dist.get_world_size())
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield here
+    finally:
+        dist.destroy_process_group()
+
+
+def everyones(mine: T) -> list[T]:
+    """What each rank brings, in the order of ranks."""
+    if not dist.is_initialized():
+        return [mine]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, mine)
+    return found
+
+
+def at_first(mine: T) -> list[T]:
+    """What each rank brings, at rank 0; elsewhere nothing."""
+    if not dist.is_initialized():
+        return [mine]
+    found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(mine, found)
+    return found or []
+
+
+def of_first(mine: T) -> T:
+    """What rank 0 brings."""
+    if not dist.is_initialized():
+        return mine
+    box = [mine]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    return box[0]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """A foreseeable error in one rank becomes the error of all, so that none waits for another.
+
+    Raises:
+        TomeZooError: In every rank, what the first of the failing ones raised.
+    """
+    error: TomeZooError | None = None
+    try:
+        yield
+    except TomeZooError as raised:
+        error = raised
+    first = next((other for other in everyones(error) if other is not None), None)
+    if first is not None:
+        raise first
