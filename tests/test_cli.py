@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tome_zoo import __version__, cli, evaluation
+from tome_zoo import __version__, campaign, cli
 from tome_zoo.cards import model_cards
 
 ROOT = Path(cli.__file__).parents[1]
@@ -212,9 +212,33 @@ def test_ctrl_c_exits_with_130_and_says_what_is_kept(cards, tiny_root, tmp_path,
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation, "run_all", interrupt)
+    monkeypatch.setattr(campaign, "run_all", interrupt)
     arguments = ("eval", "tiny_image.test", "--cards", cards, "--data", tiny_root / "image", "--output", tmp_path)
     assert "kept" in run(*arguments, code=130).stderr
+
+
+def test_report_shows_measured_beside_reported(cards, tiny_root, tmp_path, make_result):
+    from tome_zoo.results import append_results
+
+    name = "vit_large_patch16_224.mae_ft_in1k"
+    append_results(
+        tmp_path / "a", [make_result(model=name, r="8", top1=80.0), make_result(model=name, r="8", top1=84.0)]
+    )
+    append_results(tmp_path / "b", [make_result(model=name, r="3", top1=85.0), make_result(model="of.nobody")])
+    found = json.loads(run("report", tmp_path, "--json").stdout)
+    by_r = {(entry["model"], entry["r"]): entry for entry in found}
+    assert len(found) == 3
+    assert by_r[name, "8"]["top1"] == 84.0
+    assert by_r[name, "8"]["reported"]["top1"] == 84.22
+    assert by_r[name, "8"]["difference"] == pytest.approx(-0.22)
+    assert "reported" not in by_r[name, "3"]
+    table = run("report", tmp_path, "--csv", tmp_path / "all.csv", "--plot", tmp_path / "all.png").stdout
+    for text in ("84.00", "84.22", "-0.22", "none reported"):
+        assert text in table
+    assert (tmp_path / "all.csv").stat().st_size > 0
+    assert (tmp_path / "all.png").stat().st_size > 0
+    (tmp_path / "empty").mkdir()
+    assert "no results.jsonl" in run("report", tmp_path / "empty", code=2).stderr
 
 
 def test_update_card_writes_what_was_measured(tiny_root, tmp_path):

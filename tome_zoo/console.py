@@ -119,14 +119,21 @@ def note(*things: Any) -> None:
         _stderr().print(thing, highlight=False)
 
 
-def end_cleanly_on_sigterm() -> None:
-    """Take a termination signal as Ctrl-C: what was computed is written before the process ends."""
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Take a termination signal as Ctrl-C for a while: what was computed is written before the process ends."""
 
     def interrupt(*_: Any) -> NoReturn:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -161,7 +161,9 @@ def read_results(path: str | Path) -> list[Result]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"expected results at {path}: {error}; `tome-zoo eval --output` writes them") from None
+        raise DataError(
+            f"expected results at {path}: {getattr(error, 'strerror', error)}; `tome-zoo eval --output` writes them"
+        ) from None
     lines, whole = text.splitlines(), text.endswith("\n")
     results = []
     if lines and not whole:

@@ -11,12 +11,12 @@ from tome_zoo.console import (
     Json,
     Verbose,
     card_folders,
-    end_cleanly_on_sigterm,
     fail,
     note,
     progress_bar,
     show,
     show_json,
+    sigterm_as_ctrl_c,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def eval_command(
 
     output = Path("runs", name) if output is None else output
     first = distributed.place().rank == 0  # of several processes one talks
-    end_cleanly_on_sigterm()
-    with progress_bar(name, hidden=not first) as progress:
+    with sigterm_as_ctrl_c(), progress_bar(name, hidden=not first) as progress:
         try:
             results = evaluation.evaluate(
                 name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
