@@ -5,7 +5,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tome_zoo.kernels import blocked
+from tome_zoo.kernels import blocked, weighted
 
 
 def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -58,6 +58,8 @@ def weighted_attention(q: Tensor, k: Tensor, v: Tensor, size: Tensor | None, dro
     Returns:
         `[batch, heads, queries, head_dim]`.
     """
+    if size is not None and q.is_cuda and dropout_p == 0.0:
+        return weighted.FORMS[weighted.choose(q.dtype)](q, k, v, size.log())
     bias = size_bias(size, q.dtype)
     if dropout_p == 0.0 and blocked.worthwhile(q, k):
         in_pieces = blocked.compiled_attention if torch.compiler.is_compiling() else blocked.attention
@@ -65,17 +67,19 @@ def weighted_attention(q: Tensor, k: Tensor, v: Tensor, size: Tensor | None, dro
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p)
 
 
-def kernel_name(device: torch.device, dtype: torch.dtype, weighted: bool) -> str:
+def kernel_name(device: torch.device, dtype: torch.dtype, by_size: bool) -> str:
     """The attention kernel that inference takes there, for results and benchmarks.
 
     Args:
         device: Where the model lies.
         dtype: What it computes in.
-        weighted: Whether attention weighs tokens by their size.
+        by_size: Whether attention weighs tokens by their size.
     """
     if device.type == "cpu" and dtype == torch.bfloat16 and blocked.NATIVE:
         return "in pieces"
-    return "fused, biased" if weighted else "fused"
+    if not by_size:
+        return "fused"
+    return f"fused, {weighted.choose(dtype)}" if device.type == "cuda" else "fused, masked"
 
 
 def mean_keys(k: Tensor) -> Tensor:

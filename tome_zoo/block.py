@@ -10,6 +10,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from tome_zoo.attention import attend, mean_keys
+from tome_zoo.kernels import merging
 from tome_zoo.merge import assignment, compose, merge_count, merge_pairs, pair
 
 State = tuple[Tensor, Tensor | None, Tensor | None]
@@ -47,11 +48,16 @@ class MergingBlock(Block):
         if r is None:
             return super().forward(x, **plain)
         attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)
-        x = x + self.drop_path1(self.ls1(attended))
+        attended = self.drop_path1(self.ls1(attended))
         if merge_count(r, x.shape[1], protected):
             pairs = pair(mean_keys(keys), r, protected)
-            x, size = merge_pairs(x, size, pairs)
+            if merging.usable(x):
+                x, size = merging.merge_residual(x, attended, size, pairs)
+            else:
+                x, size = merge_pairs(x + attended, size, pairs)
             trace = None if trace is None else compose(trace, assignment(pairs))
+        else:
+            x = x + attended
         return self._feed_forward(x), size, trace
 
     def lead(self, x: Tensor, size: Tensor | None, n: int, prop_attn: bool = True) -> Tensor:

@@ -124,7 +124,7 @@ def evaluate(
             "model": model.card.name, "modality": model.card.modality, "dataset": data.card.name, "split": data.split,
             "protocol": rule.id, "n_expected": len(chosen), "views": work.n_views, "prop_attn": model.prop_attn,
             "weights": digest, "batch_size": batch_size, "dtype": dtype, "device": environment.describe(place),
-            "attention": kernel_name(place, DTYPES[dtype], weighted=model.prop_attn), "limit": limit,
+            "attention": kernel_name(place, DTYPES[dtype], by_size=model.prop_attn), "limit": limit,
             "ranks": here.world, "versions": environment.versions(model.card.modality),
             "commit": environment.commit(), "date": environment.now(),
         }  # fmt: skip
