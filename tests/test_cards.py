@@ -137,6 +137,9 @@ def test_protocols_are_consistent(folder):
     (folder / "p.toml").write_text('[[protocol]]\nname = "p"\nversion = 1\nmodality = "video"\ntemporal_views = 2\n')
     with pytest.raises(CardError, match=r"p\.toml: protocol 'p': .*softmax_mean"):
         cards.register_cards(folder)
+    (folder / "p.toml").write_text('[[protocol]]\nname = "p"\nversion = 1\nmodality = "audio"\nsampling = "strided"\n')
+    with pytest.raises(CardError, match=r"p\.toml: protocol 'p': .*is for video"):
+        cards.register_cards(folder)
 
 
 def test_folder_without_cards_and_no_folder(tmp_path):

@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +11,14 @@ from torch import Tensor
 from tome_zoo import modalities
 from tome_zoo.cards import read_labels
 from tome_zoo.cards.schema import DatasetCard
-from tome_zoo.datalists import Classes, Listing, Sample, read_audioset_json, read_image_folder, read_video_list
 from tome_zoo.errors import CardError, DataError, MediaError
+from tome_zoo.formats import read_split
+from tome_zoo.formats.samples import Classes, Sample, Source
 from tome_zoo.modalities.inputs import Spec, ViewProtocol
 
 __all__ = ["Dataset", "Sample", "SampleViews", "open_dataset"]
 
 log = logging.getLogger(__name__)
-
-_READERS: dict[str, Callable[[Path, DatasetCard, str, Classes], Listing]] = {
-    "image_folder": read_image_folder,
-    "video_list": read_video_list,
-    "audioset_json": read_audioset_json,
-}
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,8 @@ class Dataset:
         split: Name of the split, a key of `card.splits`.
         samples: In the order of the list or of the sorted folders; ids are unique.
         labels: Names of the classes in the order of a model's outputs; empty when nobody knows them.
+        format: In which of the card's formats it was found.
+        folders: Where the files of the split lie, and as far as can be told no others.
     """
 
     card: DatasetCard
@@ -44,22 +40,33 @@ class Dataset:
     split: str
     samples: tuple[Sample, ...]
     labels: tuple[str, ...]
+    format: str = ""
+    folders: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         """How many samples there are."""
         return len(self.samples)
 
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are: the card's number, or where it has none, as many as lie there."""
+        return len(self.labels) if self.card.num_classes is None else self.card.num_classes
 
-def open_dataset(root: str | Path, card: DatasetCard, split: str | None = None) -> Dataset:
+
+def open_dataset(
+    root: str | Path, card: DatasetCard, split: str | None = None, data_format: str | None = None
+) -> Dataset:
     """List a split of a data set. Media files are not opened: one that is missing shows when it is decoded.
 
     Args:
         root: The folder that `card.obtain` describes, or the list or manifest itself.
         card: What to expect there.
         split: A key of `card.splits`; None means "val" or, without one, the only split.
+        data_format: One of the modality's formats (`tome_zoo.formats`); None takes the first of `card.layout` that
+            lies there.
 
     Raises:
-        DataError: If there is no such split, or its list is missing, empty or malformed.
+        DataError: If there is no such split or format, or its list is missing, empty or malformed.
     """
     root = Path(root)
     if split is None:
@@ -71,8 +78,16 @@ def open_dataset(root: str | Path, card: DatasetCard, split: str | None = None) 
     if not root.exists():
         raise DataError(f"{root}: no such folder; expected data set {card.name} there (its card says how to obtain it)")
     ids, names = ((), ()) if card.labels is None else read_labels(card.labels, card.num_classes)
-    samples, labels = _READERS[card.layout](root, card, split, Classes(card, ids, names))
-    return Dataset(card=card, root=root, split=split, samples=tuple(samples), labels=labels)
+    found, listing = read_split(Source(root, card, split, Classes(card, ids, names)), data_format)
+    return Dataset(
+        card=card,
+        root=root,
+        split=split,
+        samples=tuple(listing.samples),
+        labels=listing.labels,
+        format=found,
+        folders=listing.folders,
+    )
 
 
 class SampleViews(torch.utils.data.Dataset[tuple[int, Tensor | None, str | None]]):

@@ -58,7 +58,7 @@ def decode(model: ZooModel, data: Dataset, *, progress: Progress | None = None) 
     if not views:
         raise DataError(f"{data.root}: none of the {len(data)} samples of split {data.split!r} can be decoded")
     if data.card.multi_label:
-        targets = torch.from_numpy(metrics.multi_hot(kept, data.card.num_classes)).float()
+        targets = torch.from_numpy(metrics.multi_hot(kept, data.num_classes)).float()
     else:
         targets = torch.tensor(kept)
     return Examples(torch.stack(views), targets)

@@ -16,7 +16,6 @@ from tome_zoo.cards import (
     ModelCard,
     ProtocolCard,
     Weights,
-    dataset_card,
     labels,
     model_card,
     model_cards,
@@ -158,8 +157,8 @@ def _build(
 
 def _labels(card: ModelCard) -> tuple[str, ...]:
     count = card.architecture.num_classes
-    names = labels(card.dataset) if dataset_card(card.dataset).num_classes == count else ()
-    return names or tuple(f"class {index}" for index in range(count))
+    names = labels(card.dataset)
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 
 def _override(card: ModelCard, overrides: dict[str, Any]) -> ModelCard:

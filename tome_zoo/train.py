@@ -111,10 +111,10 @@ def train(
         DataError: If model and data do not fit.
     """
     require_classifier(model)
-    if model.num_classes != data.card.num_classes:
+    if model.num_classes != data.num_classes:
         raise DataError(
             f"the model tells {model.num_classes} classes apart, data set {data.card.name} has "
-            f"{data.card.num_classes}: build it with num_classes={data.card.num_classes}"
+            f"{data.num_classes}: build it with num_classes={data.num_classes}"
         )
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("lr", lr)):
         if not (value > 0 and math.isfinite(value)):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tome_zoo.architecture import Architecture
+from tome_zoo.modalities import _frames
 from tome_zoo.modalities.inputs import AudioInput, ImageInput, VideoInput
 
 Write = Callable[..., Path]
@@ -18,8 +19,10 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def views_of() -> Callable[..., SimpleNamespace]:
-    """Builds a protocol: `views_of(temporal, spatial)`."""
-    return lambda temporal=1, spatial=1: SimpleNamespace(temporal_views=temporal, spatial_views=spatial)
+    """Builds a protocol: `views_of(temporal, spatial, sampling)`."""
+    return lambda temporal=1, spatial=1, sampling="clip": SimpleNamespace(
+        temporal_views=temporal, spatial_views=spatial, sampling=sampling
+    )
 
 
 @pytest.fixture
@@ -89,6 +92,28 @@ def write_video(tmp_path: Path) -> Write:
         return path
 
     return write
+
+
+@pytest.fixture
+def every_frame() -> Callable[[Path], np.ndarray]:
+    """All frames of a video in order, [frames, height, width, 3], by the simplest loop there is."""
+
+    def decode(path: Path) -> np.ndarray:
+        with av.open(str(path)) as container:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+    return decode
+
+
+@pytest.fixture(params=["decord", "pyav"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test with decord, wherever it can be trusted, and again without it."""
+    if request.param == "pyav":
+        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+    else:
+        pytest.importorskip("decord")
+        monkeypatch.setattr(_frames, "_FEW", 0)  # even where PyAV is quicker
+    return request.param
 
 
 @pytest.fixture

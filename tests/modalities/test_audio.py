@@ -3,10 +3,13 @@
 import contextlib
 import math
 import wave
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
+import torchaudio.functional
 
 from tome_zoo import modalities
 from tome_zoo.errors import CardError, MediaError
@@ -106,6 +109,68 @@ def test_formats(write_sound, audio_spec, name, channels):
     expected = samples.mean(axis=0)
     middle = slice(rate // 4, rate // 2)
     assert np.abs(found.numpy()[middle] - expected[middle]).max() < tolerance
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(("wav", "flac", "mp3"))])
+@pytest.mark.parametrize("channel", ["mean", "first"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_are_those_of_ffmpegs_conversion(write_sound, audio_spec, name, channel, channels):
+    codec, format, _ = FILES[name]
+    path = write_sound(name, np.random.default_rng(0).normal(0, 0.2, (channels, 5000)), codec=codec, format=format)
+    resampler, parts = av.AudioResampler(format="fltp"), []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            parts += [part.to_ndarray() for part in resampler.resample(frame)]
+    expected = np.concatenate(parts, axis=1)
+    expected = (expected[0] + expected[-1]) / 2 if channel == "mean" else expected[0]
+    assert expected.dtype == np.float32
+    assert np.array_equal(audio.read(path, audio_spec(channel=channel)).numpy(), expected)
+
+
+def test_samples_of_64_bits(write_sound, audio_spec, tmp_path):
+    with av.open(str(tmp_path / "a.wav"), "w") as file:
+        stream = file.add_stream("pcm_s64le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.full((1, 500), 8192, dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        for part in av.AudioResampler(format="s64", layout="mono", rate=16000).resample(frame):
+            file.mux(stream.encode(part))
+        file.mux(stream.encode(None))
+    assert audio.read(tmp_path / "a.wav", audio_spec()).tolist() == [0.25] * 500
+
+
+def test_notes_ahead_of_the_samples_of_a_wav(write_sound, audio_spec):
+    path = write_sound("a.wav", tone(0.1, 16000))
+    expected, content = audio.read(path, audio_spec()), path.read_bytes()
+    notes = b"LIST" + (200_000).to_bytes(4, "little") + b"INFO" + bytes(199_996)
+    path.write_bytes(content[:36] + notes + content[36:])
+    assert torch.equal(audio.read(path, audio_spec()), expected)
+
+
+def test_channels_may_change_on_the_way_but_not_the_rate(write_sound, audio_spec):
+    mono, stereo, fast = (
+        write_sound(f"{number}.mp3", [tone(0.5, rate)] * channels, rate, codec="libmp3lame", format="fltp")
+        for number, (rate, channels) in enumerate([(16000, 1), (16000, 2), (24000, 1)])
+    )
+    both = mono.with_name("both.mp3")
+    both.write_bytes(mono.read_bytes() + stereo.read_bytes())
+    found = audio.read(both, audio_spec()).numpy()
+    assert len(found) > 15000
+    assert np.abs(np.abs(np.fft.rfft(found[12000:14000])).argmax() * 8 - 440) < 8
+    both.write_bytes(mono.read_bytes() + fast.read_bytes())
+    with pytest.raises(MediaError, match=r"both\.mp3: the sound changes its rate on the way \(\[16000, 24000\] Hz\)"):
+        audio.read(both, audio_spec())
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 44099, 48000])
+def test_resampling_is_torchaudios(write_sound, audio_spec, rate):
+    path = write_sound(
+        "a.wav", np.random.default_rng(0).normal(0, 0.2, rate // 10), rate, codec="pcm_f32le", format="fltp"
+    )
+    ratio = Fraction(rate, 16000).limit_denominator(2000)
+    whole = audio.read(path, audio_spec(sample_rate=rate))
+    expected = torchaudio.functional.resample(whole, ratio.numerator, ratio.denominator)
+    for _ in range(2):  # its kernel is made once
+        assert torch.equal(audio.read(path, audio_spec()), expected)
 
 
 def test_vorbis(write_sound, audio_spec):

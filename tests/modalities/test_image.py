@@ -33,7 +33,7 @@ def test_it_is_the_modality_called_image():
 @pytest.mark.parametrize("img_size", [32, 36, (32, 48), (48, 32)])
 @pytest.mark.parametrize("crop_pct", [0.875, 0.9, 1.0])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("shape", [(83, 57), (57, 83), (64, 64), (20, 21), (300, 30)])
+@pytest.mark.parametrize("shape", [(83, 57), (57, 83), (64, 64), (20, 21), (300, 30), (126, 353)])
 def test_views_equal_timms_transform_exactly(picture, image_spec, views_of, img_size, crop_pct, interpolation, shape):
     spec = image_spec(img_size, crop_pct=crop_pct, interpolation=interpolation)
     transform = create_transform(

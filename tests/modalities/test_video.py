@@ -2,12 +2,9 @@
 
 import math
 import pickle
-import struct
-import sys
 from fractions import Fraction
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -20,8 +17,9 @@ from torch.utils.data import DataLoader
 from tome_zoo import modalities
 from tome_zoo.data import Dataset, Sample, SampleViews
 from tome_zoo.errors import CardError, MediaError, UnsupportedModelError
-from tome_zoo.modalities import _frames, video
+from tome_zoo.modalities import _crops, _frames, video
 from tome_zoo.modalities.embed import TubeletEmbed
+from tome_zoo.modalities.inputs import VideoInput
 
 
 class Recording:
@@ -32,12 +30,6 @@ class Recording:
 
     def stream(self, indices):
         return iter(self.pictures[list(indices)])
-
-
-def every_frame(path) -> np.ndarray:
-    """All frames in order, by the simplest loop there is."""
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 # Sampling ------------------------------------------------------------------------------------------------------------
@@ -90,6 +82,37 @@ def test_a_video_shorter_than_a_clip_repeats_its_last_frame():
     assert video.frame_indices(0, 64, 16, 1) == [0] * 16
 
 
+@settings(deadline=None)
+@given(
+    total=st.integers(1, 400),
+    n_clips=st.integers(1, 12),
+    n_frames=st.integers(1, 32),
+    stride=st.integers(1, 8),
+    fps=st.sampled_from([None, 15.0, 60.0]),
+)
+def test_strided_sampling_agrees_with_a_slow_loop(total, n_clips, n_frames, stride, fps):
+    expected = []
+    strided = [number for number in range(total) if number % stride == 0]
+    while len(strided) < n_frames:
+        strided.append(strided[-1])
+    for clip in range(n_clips):
+        step = max((len(strided) - n_frames) / (n_clips - 1), 0) if n_clips > 1 else 0
+        start = int(clip * step) if n_clips > 1 else (len(strided) - n_frames) // 2
+        expected.append([strided[start + place] for place in range(n_frames)])
+    model = VideoInput(mean=(0, 0, 0), std=(1, 1, 1), sampling_rate=stride)
+    protocol = SimpleNamespace(temporal_views=n_clips, spatial_views=3, sampling="strided")
+    assert video.clips(total, fps, n_frames, model, protocol) == expected
+
+
+def test_a_strided_case_by_hand():
+    found = video.strided_clips(302, 4, 16, 5)  # 76 strided frames, a step of 15
+    assert [clip[0] // 4 for clip in found] == [0, 15, 30, 45, 60]
+    assert found[1] == list(range(60, 124, 4))
+    assert video.strided_clips(9, 4, 4, 2) == [[0, 4, 8, 8]] * 2
+    assert video.strided_clips(11, 1, 4, 3) == [[0, 1, 2, 3], [3, 4, 5, 6], [7, 8, 9, 10]]  # 3.5 is rounded down
+    assert video.strided_clips(11, 1, 4, 1) == [[3, 4, 5, 6]]
+
+
 @pytest.mark.parametrize(
     ("height", "width", "target", "expected"),
     [
@@ -103,15 +126,16 @@ def test_a_video_shorter_than_a_clip_repeats_its_last_frame():
     ],
 )
 def test_scaled_sizes(height, width, target, expected):
-    assert video.scaled_size(height, width, target) == expected
+    assert _crops.scaled_size(height, width, target) == expected
 
 
 def test_crops_lie_along_the_long_side():
-    assert video.crop_offsets(224, 299, (224, 224), 3) == [(0, 0), (0, 38), (0, 75)]
-    assert video.crop_offsets(299, 224, (224, 224), 3) == [(0, 0), (38, 0), (75, 0)]
-    assert video.crop_offsets(256, 341, (224, 224), 1) == [(16, 59)]
+    assert _crops.crop_offsets(224, 299, (224, 224), 3) == [(0, 0), (0, 38), (0, 75)]
+    assert _crops.crop_offsets(299, 224, (224, 224), 3) == [(0, 0), (38, 0), (75, 0)]
+    assert _crops.crop_offsets(256, 341, (224, 224), 1) == [(16, 59)]
+    assert _crops.crop_offsets(224, 299, (224, 224), 3, math.floor) == [(0, 0), (0, 37), (0, 75)]
     with pytest.raises(CardError, match="1 or 3"):
-        video.crop_offsets(224, 224, (224, 224), 2)
+        _crops.crop_offsets(224, 224, (224, 224), 2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 56), (56, 40), (32, 32), (90, 33)])
@@ -144,6 +168,18 @@ def test_views_agree_with_a_slow_loop(video_spec, views_of, height, width, n_cro
             torch.testing.assert_close(found[view, :, place].double(), expected, rtol=0, atol=1e-4)
 
 
+def test_the_picture_may_change_its_size_on_the_way(video_spec, views_of):
+    spec, rng = video_spec(32, 4, sampling_rate=1), np.random.default_rng(0)
+    sizes = [(40, 56), (36, 36), (40, 56), (90, 33)]
+    pictures = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    mixed = SimpleNamespace(num_frames=4, fps=30.0, stream=lambda numbers: (pictures[number] for number in numbers))
+    for n_crops in (1, 3):
+        found = video.views(mixed, spec, views_of(1, n_crops))
+        for place, picture in enumerate(pictures):
+            alone = video.views(Recording(picture[None], 30.0), spec, views_of(1, n_crops))
+            assert torch.equal(found[:, :, place], alone[:, :, 0])
+
+
 def test_an_unknown_rate_counts_as_the_models(video_spec, views_of):
     pictures = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     views = [video.views(Recording(pictures, fps), video_spec(), views_of(2)) for fps in (None, 30.0)]
@@ -165,48 +201,13 @@ def test_models_of_something_else_are_refused(video_spec, image_spec, views_of):
         video.views(Recording(pictures, 25.0), spec, views_of())
 
 
-# Decoding ------------------------------------------------------------------------------------------------------------
-
-CODECS = {
-    "h264.mp4": {},
-    "h264.mov": {},
-    "h264.mkv": {"options": {"g": "6", "bf": "3"}},
-    "open.mp4": {"options": {"g": "6", "bf": "3", "x264-params": "open-gop=1:keyint=6:scenecut=0"}},
-    "odd.mp4": {"size": (47, 63), "pix_fmt": "yuv444p"},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "6"}},
-    "vp8.webm": {"codec": "libvpx", "options": {"g": "6"}},
-    "mpeg4.mp4": {"codec": "mpeg4", "options": {"g": "6", "bf": "2"}},
-    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "6", "bf": "2"}},
-    "h264.avi": {"options": {"g": "6", "bf": "3"}},
-    "mpeg2.mkv": {"codec": "mpeg2video", "options": {"g": "6", "bf": "2"}},
-    "ten.mp4": {"pix_fmt": "yuv420p10le"},
-    "vfr.mp4": {"times": lambda number: number * 40 + number % 3 * 7},
-    "one.mp4": {"frames": 1},
-}
-
-
-@pytest.mark.parametrize("name", CODECS)
-@pytest.mark.parametrize("decord", [True, False], ids=["decord", "pyav"])
-def test_frames_are_those_asked_for(write_video, name, decord, monkeypatch):
-    if not decord:
-        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
-    elif sys.platform == "linux":
-        pytest.importorskip("decord")
-    path = write_video(name, **({"frames": 40} | CODECS[name]))
-    expected = every_frame(path)
-    rng = np.random.default_rng(0)
-    for _ in range(6):
-        reader = video.read(path)
-        assert reader.num_frames == len(expected)
-        wanted = rng.integers(0, len(expected), 5).tolist()
-        found = reader.frames(wanted)
-        assert found.dtype == torch.uint8
-        assert np.array_equal(found.numpy(), expected[wanted])
+# Files ---------------------------------------------------------------------------------------------------------------
 
 
 def test_decord_and_pyav_give_the_same_views(write_video, video_spec, views_of, monkeypatch):
     pytest.importorskip("decord")
     path = write_video(frames=70, rate=25)
+    monkeypatch.setattr(_frames, "_FEW", 0)
     reader = video.read(path)
     by_decord = video.views(reader, video_spec(), views_of(4, 3))
     assert reader._decord is not None
@@ -214,76 +215,6 @@ def test_decord_and_pyav_give_the_same_views(write_video, video_spec, views_of, 
     reader = video.read(path)
     assert torch.equal(video.views(reader, video_spec(), views_of(4, 3)), by_decord)
     assert reader._decord is None
-
-
-def test_pyav_goes_on_where_decord_fails(write_video, monkeypatch):
-    path = write_video(frames=40)
-    expected = every_frame(path)
-
-    class Failing:
-        def __init__(self, *args, **kwargs):
-            self.calls = 0
-
-        def __len__(self):
-            return 40
-
-        def get_batch(self, indices):
-            self.calls += 1
-            if self.calls == 2:
-                raise RuntimeError("no")
-            return torch.from_numpy(expected[indices])  # as under decord's bridge to torch
-
-    monkeypatch.setattr(_frames, "_decord_module", lambda: type("Decord", (), {"VideoReader": Failing}))
-    assert np.array_equal(video.read(path).frames(range(40)).numpy(), expected)
-
-
-def test_a_reader_without_decord_installed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "decord", None)
-    assert _frames._decord_module.__wrapped__() is None
-
-
-@pytest.mark.parametrize("decord", [True, False], ids=["decord", "pyav"])
-def test_pyav_seeks_to_far_frames(write_video, monkeypatch, decord):
-    if not decord:
-        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
-    path = write_video(frames=700, size=(16, 16), options={"g": "50"})
-    expected = every_frame(path)
-    wanted = [3, 300, 302, 698, 699]
-    assert np.array_equal(video.read(path).frames(wanted).numpy(), expected[wanted])
-
-
-@pytest.mark.parametrize("turn", [0, 90, 180, 270])
-@pytest.mark.parametrize("decord", [True, False], ids=["decord", "pyav"])
-def test_pictures_are_turned_upright(write_video, turn, decord, monkeypatch):
-    if not decord:
-        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
-    path = write_video(frames=5)
-    expected = every_frame(path)
-    content = bytearray(path.read_bytes())
-    matrix = content.find(b"tkhd") + 44  # behind version, times, track, duration, layer and volume
-    cos, sin = round(math.cos(math.radians(turn))), round(math.sin(math.radians(turn)))
-    rotation = (cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
-    content[matrix : matrix + 36] = struct.pack(">9i", *rotation)
-    path.write_bytes(content)
-    found = video.read(path).frames([0, 4]).numpy()
-    assert np.array_equal(found, np.rot90(expected[[0, 4]], -turn // 90, axes=(1, 2)))
-
-
-def test_frames_that_an_edit_list_hides_do_not_count(write_video, tmp_path):
-    whole = write_video(frames=40, options={"g": "40"})
-    path = tmp_path / "cut.mp4"
-    with av.open(str(whole)) as source, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as file:
-        stream = file.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.pts -= 10 * 512
-                packet.dts -= 10 * 512
-                packet.stream = stream
-                file.mux(packet)
-    expected = every_frame(whole)[10:]
-    reader = video.read(path)
-    assert reader.num_frames == 30
-    assert np.array_equal(reader.frames(range(30)).numpy(), expected)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -299,71 +230,6 @@ def test_worker_processes_decode(write_video, video_spec, views_of, workers):
         assert torch.equal(views, video.views(video.read(path), video_spec(), views_of(2)))
     assert found[3][1] is None
     assert "no such file" in found[3][2]
-
-
-def test_rate_and_count(write_video):
-    reader = video.read(write_video(frames=33, rate=12))
-    assert (reader.num_frames, reader.fps) == (33, 12.0)
-    assert video.read(write_video("a.avi", 20, codec="mjpeg", pix_fmt="yuvj420p", rate=8)).fps == 8.0
-
-
-def test_a_video_of_one_frame_works(write_video, video_spec, views_of):
-    views = video.views(video.read(write_video(frames=1)), video_spec(), views_of(10, 3))
-    assert views.shape == (30, 3, 8, 32, 32)
-    assert torch.equal(views[:, :, :1].expand_as(views), views)
-    assert views.isfinite().all()
-
-
-def test_frames_out_of_range_are_refused(write_video):
-    reader = video.read(write_video(frames=5))
-    for wanted in ([5], [-1], []):
-        with pytest.raises(MediaError, match="0 to 4"):
-            reader.frames(wanted)
-
-
-@pytest.mark.parametrize("container", [{}, {"movflags": "faststart"}])
-def test_a_truncated_mp4_is_refused(write_video, container):
-    path = write_video(frames=60, container=container)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 6 // 10])
-    with pytest.raises(MediaError, match=r"truncated|no video that FFmpeg can read"):
-        video.read(path).frames([0, 59])
-
-
-def test_no_videos_are_refused(tmp_path, write_sound, capfd):
-    (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "folder.mp4").mkdir()
-    write_sound("sound.mp4", np.zeros(16000), codec="aac", format="fltp")
-    cases = {
-        "text": "FFmpeg",
-        "empty": "empty",
-        "folder": "folder",
-        "missing": "no such file",
-        "sound": "no video track",
-    }
-    for name, message in cases.items():
-        with pytest.raises(MediaError, match=message) as caught:
-            video.read(tmp_path / f"{name}.mp4")
-        assert f"{name}.mp4" in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_damage_inside_a_video_never_raises_anything_else(write_video, capfd):
-    path = write_video(frames=60, options={"g": "10"}, container={"movflags": "faststart"})
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(12):
-        content = bytearray(whole)
-        for place in rng.integers(0, len(whole), 20):
-            content[place] ^= 0x5A
-        path.write_bytes(content)
-        try:
-            reader = video.read(path)
-            assert reader.frames([0, reader.num_frames - 1]).dtype == torch.uint8
-        except MediaError:
-            pass
-    assert capfd.readouterr().out == ""
 
 
 # Tokens --------------------------------------------------------------------------------------------------------------

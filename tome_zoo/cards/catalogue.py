@@ -83,7 +83,7 @@ class _Catalogue:
                 f"{where}: protocol {protocol.name!r} measures {protocol.metric}, but data set {dataset.name!r} "
                 f"{'has' if dataset.multi_label else 'has not'} several labels a sample"
             )
-        if card.architecture.num_classes not in (0, dataset.num_classes):
+        if dataset.num_classes is not None and card.architecture.num_classes not in (0, dataset.num_classes):
             raise CardError(
                 f"{where}: field 'architecture.num_classes' is {card.architecture.num_classes}, but data set "
                 f"{dataset.name!r} has {dataset.num_classes} classes; give that, or 0 for an encoder"

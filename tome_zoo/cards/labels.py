@@ -26,11 +26,11 @@ def label_ids(dataset: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=32)
-def read_labels(path: Path, num_classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def read_labels(path: Path, num_classes: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(identifiers, names) from a txt or json list of names, or a csv with header `index, identifier, display_name`.
 
     Raises:
-        CardError: If the file is missing or damaged, or does not list `num_classes` classes.
+        CardError: If the file is missing or damaged, or does not list `num_classes` classes (None: any number).
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def read_labels(path: Path, num_classes: int) -> tuple[tuple[str, ...], tuple[st
             identifiers = names = tuple(found)
     except (OSError, ValueError, IndexError) as error:
         raise CardError(f"{path}: cannot read class names: {error}") from None
-    if len(names) != num_classes:
+    if num_classes not in (None, len(names)):
         raise CardError(f"{path}: the card says {num_classes} classes, the file lists {len(names)}")
     if not all(names) or len(set(identifiers)) != len(identifiers):
         raise CardError(f"{path}: a class has no name, or two have the same identifier")

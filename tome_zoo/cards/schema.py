@@ -8,10 +8,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from tome_zoo import schedule
 from tome_zoo.architecture import Architecture
 from tome_zoo.errors import TomeZooError
-from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, VideoInput
+from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, VideoInput
 
 Layout = Literal["timm", "mae", "mae_st", "audiomae", "swag", "torchvision", "videomae", "videomae_hf", "ast_hf"]
-DatasetLayout = Literal["image_folder", "video_list", "audioset_json"]
+DatasetFormat = Literal["image_folder", "video_list", "kinetics_csv", "class_folders", "audioset_json", "audioset_csv"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -22,6 +22,12 @@ INPUTS: dict[str, type[ImageInput] | type[VideoInput] | type[AudioInput]] = {
     "video": VideoInput,
     "audio": AudioInput,
 }
+FORMATS: dict[str, tuple[DatasetFormat, ...]] = {
+    "image": ("image_folder",),
+    "video": ("video_list", "kinetics_csv", "class_folders"),
+    "audio": ("audioset_json", "audioset_csv"),
+}
+"""How data sets of each modality may lie on disk."""
 
 
 def _schedule(value: Any) -> Any:
@@ -191,15 +197,29 @@ class ModelCard(_Card):
         return self
 
 
+def _several(value: Any) -> Any:
+    """One name stands for a list of that one."""
+    return (value,) if isinstance(value, str) else value
+
+
+NAME_FIELDS = ("ytid", "start", "end", "start_s", "end_s", "start_ms", "end_ms")
+"""What a `name_template` may hold: times as the csv writes them, in whole seconds, in whole milliseconds."""
+
+
 class DatasetCard(_Card):
     """A data set: how it lies on disk, its classes, and how to obtain it.
 
     Attributes:
-        layout: How a split is read: "image_folder", "video_list" or "audioset_json".
-        splits: Name of a split -> folder, list or manifest, relative to the root.
+        layout: The formats that it may lie in, tried in this order: "image_folder"; "video_list", "kinetics_csv",
+            "class_folders"; "audioset_json", "audioset_csv". One alone may be written without brackets.
+        splits: Name of a split -> its folder, list or manifest, relative to the root; or several that it may be called
+            by. A format adds its own endings: "val" is a folder val/ and a list val.csv.
+        num_classes: None means as many as there are class folders, or as `labels` lists.
         labels: File of class names in the card's folder: txt or json (names in order), or csv with the columns
             index, identifier, display_name. None where the names are read from disk or are not known.
         multi_label: Whether a sample may have several classes.
+        name_template: How the files of an `audioset_csv` are called, without ending: "{ytid}_{start_ms}"; see
+            `NAME_FIELDS`. None tries the usual ones.
         labels_source: Where the class names come from, and their licence.
         license: Licence of the data.
         origin: Who made it, and where.
@@ -209,12 +229,13 @@ class DatasetCard(_Card):
     name: Name
     modality: Modality
     title: str
-    layout: DatasetLayout
-    splits: dict[str, str] = Field(min_length=1)
-    num_classes: Annotated[int, Field(gt=0, strict=True)]
+    layout: Annotated[tuple[DatasetFormat, ...], BeforeValidator(_several), Field(min_length=1)]
+    splits: dict[str, Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]] = Field(min_length=1)
+    num_classes: Annotated[int, Field(gt=0, strict=True)] | None = None
     labels: Path | None = None
     labels_source: str = ""
     multi_label: bool = False
+    name_template: str | None = None
     license: str
     origin: str
     obtain: str
@@ -225,6 +246,30 @@ class DatasetCard(_Card):
         folder = (info.context or {}).get("folder")
         return value if value is None or folder is None else Path(folder) / value
 
+    @field_validator("name_template")
+    @classmethod
+    def _known_fields(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                other = value.format(**dict.fromkeys(NAME_FIELDS, 0))
+            except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+                other = value
+            if other == value or "{ytid" not in value:
+                fields = ", ".join(f"{{{name}}}" for name in NAME_FIELDS)
+                raise ValueError(f"expected a template with {{ytid}} and perhaps others of {fields}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DatasetCard":
+        for item in self.layout:
+            if item not in FORMATS[self.modality]:
+                raise ValueError(
+                    f"layout {item!r} is not for {self.modality}, expected some of {', '.join(FORMATS[self.modality])}"
+                )
+        if self.num_classes is None and self.labels is None and self.layout != ("image_folder",):
+            raise ValueError("num_classes may be left out only where labels, or class folders of images, tell it")
+        return self
+
 
 class ProtocolCard(_Card):
     """An evaluation protocol; figures of different versions are never compared.
@@ -233,6 +278,8 @@ class ProtocolCard(_Card):
         version: Raised whenever a change could alter a score.
         temporal_views: Clips a sample.
         spatial_views: Crops a clip.
+        sampling: Which frames the clips of a video have: "clip", as spatiotemporal MAE, at the model's own frame rate;
+            "strided", as VideoMAE, every so-many-th frame of the file, whatever its rate.
         aggregate: How the views of a sample become one row of scores: mean of the softmax, mean of the logits, or none.
         metric: "top1_top5", or "map" (mean average precision over the classes that have positives).
     """
@@ -243,6 +290,7 @@ class ProtocolCard(_Card):
     summary: str = ""
     temporal_views: Annotated[int, Field(gt=0, strict=True)] = 1
     spatial_views: Annotated[int, Field(gt=0, strict=True)] = 1
+    sampling: Sampling = "clip"
     aggregate: Literal["softmax_mean", "logit_mean", "none"] = "none"
     metric: Literal["top1_top5", "map"] = "top1_top5"
 
@@ -250,6 +298,8 @@ class ProtocolCard(_Card):
     def _consistent(self) -> "ProtocolCard":
         if self.modality != "video" and self.temporal_views != 1:
             raise ValueError(f"temporal_views must be 1 for {self.modality}, got {self.temporal_views}")
+        if self.modality != "video" and self.sampling != "clip":
+            raise ValueError(f"sampling = {self.sampling!r} is for video, this protocol is for {self.modality}")
         if self.aggregate == "none" and self.temporal_views * self.spatial_views > 1:
             raise ValueError("several views need aggregate = 'softmax_mean' or 'logit_mean'")
         return self

@@ -57,10 +57,11 @@ def train(
             fail(f"{name} is trained on data of your own: pass --data ROOT; without it train {' or '.join(RECIPES)}")
         else:
             kind = dataset_card(dataset or card.dataset)
-            fields: dict[str, Any] = {"num_classes": kind.num_classes}
+            samples = open_dataset(data, kind, "train")
+            fields: dict[str, Any] = {"num_classes": samples.num_classes}
             done = training.train(
                 registry.create_model(name, weights=weights, **fields),
-                open_dataset(data, kind, "train"),
+                samples,
                 validation=open_dataset(data, kind, "val") if "val" in kind.splits else None,
                 from_nothing=weights is None,
                 output=output,

@@ -45,7 +45,7 @@ def retrain(
 def _split(recipe: Recipe, root: Path, split: str, progress: Progress | None) -> Dataset:
     """A split of a demo data set, written if it is not there."""
     card = cards.dataset_card(recipe.dataset)
-    place = root / card.splits[split]
+    place = root / card.splits[split][0]
     if not place.exists():
 
         def told(done: int, total: int) -> None:

@@ -1,10 +1,10 @@
-"""Video files: an index of frames by PyAV, pixels by decord, or by PyAV where decord is missing or fails."""
+"""Frames of a video file: decoded by decord where few of them are wanted, else by PyAV."""
 
 import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,14 @@ from torch import Tensor
 
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._checks import regular_file
+from tome_zoo.modalities._index import FrameIndex, index_frames, unreadable
 
 _logger = logging.getLogger(__name__)
 _BATCH = 16  # frames that decord decodes at a time
+_FEW = 6  # decord is quick at seeking, PyAV at turning frames into RGB: where more than a sixth are wanted, it wins
 _FAR = 256  # frames: seek rather than decode what lies between
 _MARGIN = 32  # frames: seek so much earlier, as a key frame may be stored before the frames shown ahead of it
-_MAX_FPS = 1000  # above, the container states its clock rather than a frame rate
 _GAP = 4  # frames: a decoder may drop so many in a row, as it does around hidden frames
-
-
-@dataclass(frozen=True)
-class FrameIndex:
-    """What a container says of its video: presentation times in order, and the mean rate.
-
-    Attributes:
-        num_frames: Frames in order of presentation.
-        times: Presentation time of each, in units of the stream; None where the container gives none (AVI).
-        fps: Frames a second; None where nothing tells.
-        for_decord: Whether decord can be trusted: mp4 or webm, key frames behind all frames shown before them, 8 bits.
-            Elsewhere it returns other frames than asked for, or rounds them otherwise.
-    """
-
-    num_frames: int
-    times: tuple[int, ...] | None
-    fps: float | None
-    for_decord: bool
 
 
 class Video:
@@ -88,13 +71,15 @@ class Video:
     def stream(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Decode frames one by one, [height, width, 3], uint8; `indices` must ascend.
 
+        By decord where few frames of a trustworthy file are wanted, else by PyAV: the frames are the same.
+
         Raises:
             MediaError: If they cannot be decoded, or an index is out of range.
         """
         if not indices or indices[0] < 0 or indices[-1] >= self.num_frames:
             raise MediaError(f"{self.path}: expected frame numbers 0 to {self.num_frames - 1}, got {list(indices)}")
         done = 0
-        if self._use_decord:
+        if self._use_decord and len(indices) * _FEW <= self.num_frames:
             try:
                 for picture in self._decord_stream(indices):
                     yield picture
@@ -126,49 +111,6 @@ def _decord_module() -> Any:
         return None
     decord.logging.set_level(decord.logging.QUIET)
     return decord
-
-
-def index_frames(path: Path) -> FrameIndex:
-    """Read a container's table of frames, without decoding. Only its first video track counts.
-
-    Raises:
-        MediaError: If it is no video, or truncated.
-    """
-    packets: list[tuple[int | None, bool]] = []  # (presentation time, whether a key frame), in order of storage
-    stored = 0  # packets, with those that an edit list hides
-    try:
-        with av.open(str(path)) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is not None:
-                for packet in container.demux(stream):
-                    stored += packet.size > 0
-                    if packet.size and not packet.is_discard:
-                        packets.append((packet.pts, packet.is_keyframe))
-                declared, time_base = stream.frames, stream.time_base
-                rate = stream.average_rate or stream.guessed_rate
-                codec = stream.codec_context
-                shape = codec.format if codec is not None else None
-            name = container.format.name
-    except Exception as error:  # PyAV raises nearly anything on damaged files
-        raise _unreadable(path, error) from None
-    if stream is None:
-        raise MediaError(f"{path}: the file has no video track")
-    if codec is None:
-        raise MediaError(f"{path}: the video is coded in a way that FFmpeg does not know; convert it to H.264")
-    if not packets:
-        raise MediaError(f"{path}: the video has no frames; copy or download it again")
-    if declared - stored > max(1, declared // 100):
-        raise MediaError(f"{path}: truncated video, {stored} of {declared} frames are there; copy or download it again")
-    # AVI has no presentation times; what FFmpeg makes up for it is the order of storage.
-    known = () if name == "avi" else sorted(time for time, _ in packets if time is not None)
-    times = tuple(known) if len(set(known)) == len(packets) else None
-    fps = float(rate) if rate and rate <= _MAX_FPS else None
-    if fps is None and times is not None and len(times) > 1 and time_base:
-        fps = (len(times) - 1) / float((times[-1] - times[0]) * time_base)
-    keys = [(place, time) for place, (time, key) in enumerate(packets) if key]
-    closed = times is not None and all(times[place] == time for place, time in keys)
-    eight_bits = shape is not None and all(component.bits <= 8 for component in shape.components)
-    return FrameIndex(len(packets), times, fps, closed and eight_bits and name.startswith(("mov", "matroska")))
 
 
 def pyav_stream(path: Path, index: FrameIndex, indices: Sequence[int]) -> Iterator[np.ndarray]:
@@ -207,7 +149,7 @@ def _pyav_run(path: Path, index: FrameIndex, run: list[int]) -> Iterator[np.ndar
     except MediaError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if frame is None:
         raise MediaError(f"{path}: no frame of the video can be decoded; copy or download it again")
     for wanted in pending:
@@ -255,8 +197,3 @@ def _rgb(frame: av.VideoFrame) -> np.ndarray:
 def _check_gap(path: Path, wanted: int, found: int) -> None:
     if abs(wanted - found) > _GAP:
         raise MediaError(f"{path}: damaged video, frame {wanted} cannot be decoded; copy or download it again")
-
-
-def _unreadable(path: Path, error: Exception) -> MediaError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return MediaError(f"{path}: no video that FFmpeg can read ({reason}); expected mp4, webm, mkv, mov or avi")

@@ -1,26 +1,23 @@
 """Sounds: PyAV decodes, torchaudio resamples and computes Kaldi's log-mel filter bank, as AudioMAE's features."""
 
-import logging
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 import torchaudio.compliance.kaldi
-import torchaudio.functional
+import torchaudio.transforms
 from torch import Tensor
 
 from tome_zoo.architecture import Architecture
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._checks import input_of, regular_file, single_view
+from tome_zoo.modalities._samples import decode
 from tome_zoo.modalities.inputs import AudioInput, Spec, ViewProtocol
 
 WINDOW = 25.0  # ms, Kaldi's frame length
-RATES = (1000, 768_000)  # Hz, what a sound file may claim
-
-_logger = logging.getLogger(__name__)
 
 
 def read(path: str | Path, spec: Spec) -> Tensor:
@@ -36,12 +33,10 @@ def read(path: str | Path, spec: Spec) -> Tensor:
     """
     settings = input_of(spec, AudioInput)
     path = regular_file(path, "a sound")
-    waveform, rate = _decode(path, settings.channel)
+    waveform, rate = decode(path, settings.channel)
     if not np.isfinite(waveform).all():
         raise MediaError(f"{path}: the sound has samples that are not finite numbers; convert it again")
-    # A ratio of small whole numbers keeps the resampling kernel small for odd rates; it is off by 1e-7 at most.
-    ratio = Fraction(rate, settings.sample_rate).limit_denominator(2000)
-    resampled = torchaudio.functional.resample(torch.from_numpy(waveform), ratio.numerator, ratio.denominator)
+    resampled = _resampler(rate, settings.sample_rate)(torch.from_numpy(waveform))
     if len(resampled) < _window(settings.sample_rate):
         raise MediaError(f"{path}: {_too_short(1000 * len(waveform) / rate)}")
     return resampled.contiguous()
@@ -112,43 +107,12 @@ def _features(waveform: Tensor, spec: Spec, settings: AudioInput) -> Tensor:
     return ((features - settings.mean) / (2 * settings.std)).unsqueeze(0)
 
 
-def _decode(path: Path, channel: str) -> tuple[np.ndarray, int]:
-    """([samples] float32, rate in Hz). Damaged packets are skipped, as FFmpeg does, and logged."""
-    pieces: list[np.ndarray] = []
-    damaged = 0
-    to_float = av.AudioResampler(format="fltp")
-    try:
-        with av.open(str(path)) as container:
-            stream = next(iter(container.streams.audio), None)
-            for packet in container.demux(stream) if stream is not None else ():
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError:
-                    damaged += 1
-                    continue
-                pieces += [_one_channel(part, channel) for frame in frames for part in to_float.resample(frame)]
-            if pieces:
-                pieces += [_one_channel(part, channel) for part in to_float.resample(None)]
-    except Exception as error:  # PyAV raises nearly anything on damaged files
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise MediaError(
-            f"{path}: no sound that FFmpeg can read ({reason}); expected wav, flac, ogg, mp3 or m4a"
-        ) from None
-    if stream is None:
-        raise MediaError(f"{path}: the file has no sound track")
-    if not sum(len(piece) for piece in pieces):
-        raise MediaError(f"{path}: the file holds no sound, only a header or damage; copy or download it again")
-    rate = to_float.rate  # of the frames; a container may state that of its core layer (HE-AAC)
-    if not RATES[0] <= rate <= RATES[1]:
-        raise MediaError(f"{path}: the file claims {rate} samples a second, expected {RATES[0]} to {RATES[1]}")
-    if damaged:
-        _logger.info("%s: skipped %d damaged packets", path, damaged)
-    return np.concatenate(pieces), rate
-
-
-def _one_channel(frame: av.AudioFrame, channel: str) -> np.ndarray:
-    samples = frame.to_ndarray()  # [channels, samples], float32
-    return samples.mean(axis=0, dtype=np.float32) if channel == "mean" else samples[0].copy()
+@lru_cache(maxsize=4)
+def _resampler(rate: int, wanted: int) -> Callable[[Tensor], Tensor]:
+    """torchaudio's resampling with its kernel at hand: files of one rate are the rule."""
+    # A ratio of small whole numbers keeps the kernel small for odd rates; it is off by 1e-7 at most.
+    ratio = Fraction(rate, wanted).limit_denominator(2000)
+    return torchaudio.transforms.Resample(ratio.numerator, ratio.denominator, dtype=torch.float32)
 
 
 def _window(rate: int) -> int:

@@ -67,10 +67,11 @@ def views(media: Image.Image, spec: Spec, protocol: ViewProtocol) -> Tensor:
     modest(height, width)
     media = media.resize((width, height), _INTERPOLATION[settings.interpolation])
     left, top = round((width - size[1]) / 2), round((height - size[0]) / 2)
-    media = media.crop((left, top, left + size[1], top + size[0]))
-    pixels = torch.from_numpy(np.array(media)).permute(2, 0, 1).contiguous()  # [3, H, W], uint8
+    pixels = torch.from_numpy(np.array(media.crop((left, top, left + size[1], top + size[0]))))  # [H, W, 3], uint8
     mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (settings.mean, settings.std))
-    return pixels.to(torch.float32).div(255).sub_(mean).div_(std).unsqueeze(0)
+    view = torch.empty(1, 3, *size, dtype=torch.float32)
+    view[0] = pixels.permute(2, 0, 1)
+    return view.div_(255).sub_(mean).div_(std)
 
 
 def resized(image: tuple[int, int], size: tuple[int, int], crop_pct: float) -> tuple[int, int]:

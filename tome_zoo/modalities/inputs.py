@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tome_zoo.architecture import Architecture
 
 Modality = Literal["image", "video", "audio"]
+Sampling = Literal["clip", "strided"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rgb = tuple[Finite, Finite, Finite]
@@ -29,6 +30,7 @@ class ImageInput(_Frozen):
 class VideoInput(_Frozen):
     """Preprocessing of a clip: `num_frames` frames, `sampling_rate` frames apart at `target_fps` frames a second.
 
+    Protocols of sampling "strided" count frames of the file instead; there `target_fps` has no say.
     One spatial view: short side to size / crop_pct, crop the centre; three: short side to size, crops along the other.
     """
 
@@ -62,6 +64,10 @@ class ViewProtocol(Protocol):
     @property
     def spatial_views(self) -> int:
         """Crops of each."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames the clips of a video have; see `video.clips`."""
 
 
 class Spec(Protocol):

@@ -1,23 +1,24 @@
-"""Videos: clips spread over the file, crops along the long side, by the test protocol of spatiotemporal MAE."""
+"""Videos: clips spread over the file, crops along the long side, as the tests of spatiotemporal MAE and VideoMAE do."""
 
 import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tome_zoo.architecture import Architecture
 from tome_zoo.errors import CardError
-from tome_zoo.modalities._checks import input_of, modest
+from tome_zoo.modalities._checks import input_of
+from tome_zoo.modalities._crops import Cropper
 from tome_zoo.modalities._frames import Video
 from tome_zoo.modalities.inputs import Spec, VideoInput, ViewProtocol
 
 
 def read(path: str | Path, spec: Spec | None = None) -> Video:
-    """Open a video: its frames are counted now and decoded when asked for, by decord or, failing that, by PyAV.
+    """Open a video: its frames are counted now and decoded when asked for, by decord or by PyAV.
 
     Raises:
         MediaError: If it is missing, no video, or truncated.
@@ -26,12 +27,12 @@ def read(path: str | Path, spec: Spec | None = None) -> Video:
 
 
 def views(media: Video, spec: Spec, protocol: ViewProtocol) -> Tensor:
-    """Clips x crops of a video, the crops of a clip next to each other.
+    """Clips x crops of a video, the crops of a clip next to each other. Each frame is decoded and scaled once.
 
     Args:
         media: What `read` gives, or anything with its `num_frames`, `fps` and `stream`.
-        spec: The model; frames are `sampling_rate` apart at `target_fps` frames a second.
-        protocol: How many clips (temporal) and crops (spatial: 1 or 3).
+        spec: The model, with the frames of a clip and how far they are apart.
+        protocol: How many clips (temporal) and crops (spatial: 1 or 3), and which frames a clip has (sampling).
 
     Returns:
         [temporal * spatial, 3, frames, height, width], float32. A video shorter than a clip repeats its last frame.
@@ -46,23 +47,34 @@ def views(media: Video, spec: Spec, protocol: ViewProtocol) -> Tensor:
         raise CardError(
             f"expected a model of RGB clips, got num_frames = {n_frames}, in_chans = {spec.architecture.in_chans}"
         )
-    n_crops = protocol.spatial_views
-    length = clip_length(n_frames, settings.sampling_rate, settings.target_fps, media.fps)
-    clips = [
-        frame_indices(start, length, n_frames, media.num_frames)
-        for start in clip_starts(media.num_frames, length, protocol.temporal_views)
-    ]
+    numbers = clips(media.num_frames, media.fps, n_frames, settings, protocol)
     places: dict[int, list[tuple[int, int]]] = {}  # frame number -> where it goes: (clip, position in it)
-    for clip, numbers in enumerate(clips):
-        for position, number in enumerate(numbers):
+    for clip, frames in enumerate(numbers):
+        for position, number in enumerate(frames):
             places.setdefault(number, []).append((clip, position))
     wanted = sorted(places)
-    out = torch.empty(len(clips), n_crops, 3, n_frames, *size)
+    crop = Cropper(size, protocol.spatial_views, settings, protocol.sampling)
+    # NumPy asks Linux for huge pages: 10 x 3 views are 300 MB, and touching them first costs a third of the time.
+    out = torch.from_numpy(np.empty((len(numbers), protocol.spatial_views, 3, n_frames, *size), dtype=np.float32))
     for number, picture in zip(wanted, media.stream(wanted), strict=True):
-        crops = _crops(torch.from_numpy(picture), size, n_crops, settings)
-        for clip, position in places[number]:
-            out[clip, :, :, position] = crops
+        for which, pixels in enumerate(crop(picture)):
+            for clip, position in places[number]:
+                out[clip, which, :, position] = pixels
     return out.flatten(0, 1)
+
+
+def clips(
+    total: int, fps: float | None, n_frames: int, settings: VideoInput, protocol: ViewProtocol
+) -> list[list[int]]:
+    """Numbers of the frames of each clip of a video of `total` frames, `fps` a second.
+
+    Protocols of sampling "clip" follow the test of spatiotemporal MAE, those of sampling "strided" that of VideoMAE.
+    """
+    if protocol.sampling == "strided":
+        return strided_clips(total, settings.sampling_rate, n_frames, protocol.temporal_views)
+    length = clip_length(n_frames, settings.sampling_rate, settings.target_fps, fps)
+    starts = clip_starts(total, length, protocol.temporal_views)
+    return [frame_indices(start, length, n_frames, total) for start in starts]
 
 
 def clip_length(n_frames: int, sampling_rate: int, target_fps: float, fps: float | None) -> float:
@@ -84,29 +96,13 @@ def frame_indices(start: int, length: float, n_frames: int, total: int) -> list[
     return positions.clamp(0, total - 1).long().tolist()
 
 
-def scaled_size(height: int, width: int, target: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in which a crop of `target` just fits; the side that is longer than needed is rounded down."""
-    if height * target[1] <= width * target[0]:
-        fitted = target[0], width if height == target[0] else math.floor(width / height * target[0])
-    else:
-        fitted = height if width == target[1] else math.floor(height / width * target[1]), target[1]
-    return max(fitted[0], target[0]), max(fitted[1], target[1])
-
-
-def crop_offsets(height: int, width: int, size: tuple[int, int], n_crops: int) -> list[tuple[int, int]]:
-    """(top, left) of one centre crop, or of three: both ends of the long side and the centre.
-
-    Raises:
-        CardError: If `n_crops` is neither 1 nor 3.
-    """
-    top, left = math.ceil((height - size[0]) / 2), math.ceil((width - size[1]) / 2)
-    if n_crops == 1:
-        return [(top, left)]
-    if n_crops != 3:
-        raise CardError(f"spatial_views must be 1 or 3 for videos, got {n_crops}: choose another protocol")
-    if height > width:
-        return [(0, left), (top, left), (height - size[0], left)]
-    return [(top, 0), (top, left), (top, width - size[1])]
+def strided_clips(total: int, stride: int, n_frames: int, n_clips: int) -> list[list[int]]:
+    """Of every `stride`-th frame of the file, `n_clips` runs of successive ones, evenly spread; one: the middle."""
+    strided = list(range(0, total, stride))
+    strided += strided[-1:] * (n_frames - len(strided))
+    spare = len(strided) - n_frames
+    starts = [int(clip * (spare / (n_clips - 1))) for clip in range(n_clips)] if n_clips > 1 else [spare // 2]
+    return [strided[start : start + n_frames] for start in starts]
 
 
 def token_grid(spec: Spec) -> tuple[int, int, int]:
@@ -127,16 +123,3 @@ def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
     if architecture.patch_stride is not None:
         raise CardError("tubelets do not overlap: remove patch_stride")
     return partial(TubeletEmbed, num_frames=architecture.num_frames, tubelet_size=architecture.tubelet_size)
-
-
-def _crops(picture: Tensor, size: tuple[int, int], n_crops: int, settings: VideoInput) -> Tensor:
-    """[height, width, 3], uint8 -> [crops, 3, *size], float32, normalised."""
-    pct = settings.crop_pct if n_crops == 1 else 1.0
-    height, width = scaled_size(picture.shape[0], picture.shape[1], (int(size[0] / pct), int(size[1] / pct)))
-    modest(height, width)
-    x = picture.permute(2, 0, 1).unsqueeze(0).to(torch.float32) / 255  # [1, 3, H, W]
-    if x.shape[-2:] != (height, width):
-        x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
-    mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (settings.mean, settings.std))
-    offsets = crop_offsets(height, width, size, n_crops)
-    return (torch.cat([x[..., top : top + size[0], left : left + size[1]] for top, left in offsets]) - mean) / std
