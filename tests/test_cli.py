@@ -237,6 +237,11 @@ def test_report_shows_measured_beside_reported(cards, tiny_root, tmp_path, make_
         assert text in table
     assert (tmp_path / "all.csv").stat().st_size > 0
     assert (tmp_path / "all.png").stat().st_size > 0
+    older = make_result(model=name, r="8", top1=10.0, date="2020-01-01T00:00:00+00:00")
+    append_results(tmp_path / "z", [older, make_result(model=name, r="8", top1=84.1, protocol="other@1")])
+    found = json.loads(run("report", tmp_path, "--json").stdout)
+    assert {entry["top1"] for entry in found if entry["r"] == "8"} == {84.0, 84.1}, "the latest of each protocol"
+    assert "the card's protocol is" in " ".join(run("report", tmp_path / "z").stdout.split())
     (tmp_path / "empty").mkdir()
     assert "no results.jsonl" in run("report", tmp_path / "empty", code=2).stderr
 

@@ -1,12 +1,16 @@
 """Scores on disk: whole shards or none, each sample once, no key in another's folder."""
 
+import os
+import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tome_zoo.errors import DataError
-from tome_zoo.ledger import Key, Ledger, Shard, read_scores, stamp
+from tome_zoo.ledger import Key, Ledger, read_scores
+from tome_zoo.shards import Shard, Timing, stamp
 
 KEY = Key(
     model="model.tag", weights="0123", r="8:-1", prop_attn=True, protocol="p@1", dtype="float32", dataset="things",
@@ -22,8 +26,7 @@ def shard(**rows):
         stamps=[(1, 2)] * len(good),
         scores=[np.array(row, dtype=np.float32) for row in good.values()],
         failed={name: "broken" for name, row in rows.items() if row is None},
-        timings=[(len(rows), 0.5)],
-        peak=7.0,
+        timings=[Timing(len(rows), 0.5, 7.0, '{"device": "cpu"}')],
     )
 
 
@@ -36,7 +39,7 @@ def test_what_is_written_is_read_by_the_next(tmp_path):
     assert other.failed == {"d": "broken"}
     found = other.read()
     assert dict(zip(found.ids, np.stack(found.scores).tolist(), strict=True)) == {"a": [1, 2], "b": [3, 4], "c": [5, 6]}
-    assert (sorted(found.timings), found.peak) == ([(2, 0.5), (2, 0.5)], 7.0)
+    assert found.timings == [Timing(2, 0.5, 7.0, '{"device": "cpu"}')] * 2
     ids, scores = read_scores(ledger.folder)
     assert ids == ["a", "b", "c"]
     assert scores.tolist() == [[1, 2], [3, 4], [5, 6]]
@@ -77,9 +80,10 @@ def test_another_key_is_another_folder(tmp_path, name):
 
 def test_a_folder_of_another_key_is_refused(tmp_path):
     folder = Ledger(tmp_path, KEY).folder
-    (folder / "key.json").write_text("{}")
-    with pytest.raises(DataError, match="another"):
-        Ledger(tmp_path, KEY)
+    for damaged in (b"{}", b"", b"\xff\x00"):
+        (folder / "key.json").write_bytes(damaged)
+        with pytest.raises(DataError, match="another"):
+            Ledger(tmp_path, KEY)
 
 
 def test_one_shard_stands_for_all(tmp_path):
@@ -102,9 +106,58 @@ def test_in_memory_nothing_touches_the_disk(tmp_path, monkeypatch):
 
 
 def test_rows_on_disk_do_not_stay_in_memory(tmp_path):
+    """6.4 MB of scores pass through a few hundred kB."""
+    ledger = Ledger(tmp_path, KEY, seconds=0)
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            rows = {f"{number}/{i}": np.full(1000, number, dtype=np.float32) for i in range(8)}
+            ledger.add(shard(**rows))
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()
+    ids, scores = read_scores(ledger.folder)
+    assert (len(ids), scores.nbytes) == (1600, 6_400_000)
+
+
+def test_a_full_disk_leaves_no_litter_and_loses_no_score(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path, KEY, seconds=1e9)
+    ledger.add(shard(a=[1]))
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            ledger.flush()
+    assert [path.name for path in ledger.folder.iterdir()] == ["key.json"]
+    ledger.flush()
+    assert read_scores(ledger.folder)[0] == ["a"]
+
+
+def test_shards_of_a_process_that_was_killed_are_cleared_away(tmp_path):
+    ledger = Ledger(tmp_path, KEY, seconds=0)
+    old, new = ledger.folder / ".0-a.npz.partial", ledger.folder / ".1-b.npz.partial"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    ledger.add(shard(a=[1]))
+    ledger.replace(ledger.read())
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_shard_that_another_process_adds_meanwhile_stays(tmp_path):
+    one, other = Ledger(tmp_path, KEY, seconds=0), Ledger(tmp_path, KEY, seconds=0)
+    one.add(shard(a=[1]))
+    content = one.read()
+    other.add(shard(b=[2]))
+    one.replace(content)
+    assert read_scores(one.folder)[0] == ["a", "b"]
+
+
+def test_later_scores_count_though_the_clock_goes_back(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path, KEY, seconds=0)
     ledger.add(shard(a=[1]))
-    assert not ledger._new
+    monkeypatch.setattr(time, "time_ns", lambda: 5)
+    ledger.add(shard(a=[2]))
+    assert read_scores(ledger.folder)[1].tolist() == [[2]]
 
 
 def test_a_part_of_a_shard():

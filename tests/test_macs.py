@@ -59,10 +59,21 @@ def test_matrix_products_equal_what_torch_counts(name, r):
         patch(model, r=r)
         x = torch.empty(1, 3, *model.patch_embed.img_size)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(x)
+            tokens, size = model.forward_features(x, return_size=True)  # all of them, also in the last block
+            model.forward_head(tokens, size=size)
     macs = count_macs(model)
     assert 2 * (macs.matmul + macs.matching) == counter.get_total_flops()
     assert count_macs(model, r) == macs
+
+
+def test_a_class_tokens_last_block_costs_less_than_the_convention_counts():
+    """`forward` leaves out what the head does not read; the paper counts it, and so do we."""
+    model, counted = build(Architecture(**DEIT_S | {"depth": 2, "embed_dim": 48, "num_heads": 3}), r=8), []
+    for call in (model, lambda x: model.forward_head(model.forward_features(x))):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call(torch.zeros(1, 3, 224, 224))
+        counted.append(counter.get_total_flops())
+    assert counted[0] < 0.8 * counted[1]
 
 
 @pytest.mark.parametrize(("prefix", "n"), [(0, 9), (0, 10), (1, 9), (1, 10), (2, 9), (5, 12), (5, 13)])

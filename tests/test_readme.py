@@ -44,5 +44,5 @@ def test_the_embedded_models_hold_what_they_promise(name):
 
 
 def test_the_commands_exist():
-    named = set(re.findall(r"^tome-zoo (\w+)", README, re.MULTILINE)) | {"demo"}
+    named = set(re.findall(r"^tome-zoo ([\w-]+)", README, re.MULTILINE)) | {"demo"}
     assert named <= set(get_command(app).commands)

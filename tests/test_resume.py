@@ -1,16 +1,15 @@
 """An evaluation that is stopped, at any moment and in any way, goes on to the very same figures."""
 
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+import torch
 
 from tome_zoo import create_model, evaluate, modalities
+from tome_zoo.errors import DataError
 from tome_zoo.ledger import read_scores
 from tome_zoo.results import read_results
 
@@ -45,41 +44,53 @@ def decoded(monkeypatch):
     return names
 
 
-SLOW = """
-import sys, time
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
 import tome_zoo
 from tome_zoo import evaluation, modalities
+from tome_zoo.ledger import read_scores
+
+cards, data, output, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+tome_zoo.register_cards(cards)
 image = modalities.get("image")
 read = image.read
-def slow(path, spec):
-    time.sleep(0.03)
-    return read(path, spec)
-image.read = slow
-cards, data, output = sys.argv[1:]
-tome_zoo.register_cards(cards)
-print("ready", flush=True)
-evaluation.evaluate("tiny_image.test", data, r=[0, 2, 4], batch_size=2, output=output, flush_seconds=0.0)
-print("done", flush=True)
+moments = random.Random(7)
+for _ in range(10):
+    watch, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        def told(path, spec):
+            os.write(tell, b".")
+            return read(path, spec)
+        image.read = told
+        evaluation.evaluate("tiny_image.test", data, r=[0, 2, 4], batch_size=2, output=output, flush_seconds=0.0)
+        os._exit(0)
+    os.close(tell)
+    for _ in range(moments.randrange(1, 6)):  # so many samples, and then at any moment of what follows
+        os.read(watch, 1)
+    time.sleep(moments.uniform(0.0, 0.02))
+    os.kill(child, signal.SIGKILL)
+    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    os.close(watch)
+    folders = [folder for folder in Path(output).glob("scores/*") if any(folder.glob("*.npz"))]
+    print(int(killed), sum(len(read_scores(folder)[0]) for folder in folders))
 """
 
 
 def test_killed_at_ten_moments_it_ends_with_the_same_figures(tiny_zoo, copied, tmp_path):
-    """kill -9 from before the first batch to the writing of the results; then it is left to finish."""
+    """kill -9 within batches, in the model and while scores are written; then it is left to finish."""
     (copied / "val" / "bee" / "1.png").write_bytes(b"")
     whole = evaluate(NAME, copied, r=[0, 2, 4], batch_size=2, output=tmp_path / "whole")
-    command = [sys.executable, "-c", SLOW, str(tiny_zoo / "cards"), str(copied), str(tmp_path / "killed")]
-    moments = random.Random(7)
-    killed = held = 0
-    for _ in range(10):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(moments.uniform(0.0, 0.35))
-        process.send_signal(signal.SIGKILL)
-        killed += "done" not in process.communicate()[0]
-        now = sum(len(ids) for ids, _ in _readable(tmp_path / "killed"))
-        assert now >= held, "scores that were there are gone"
-        held = now
-    assert killed >= 5
+    arguments = [str(tiny_zoo / "cards"), str(copied), str(tmp_path / "killed"), str(torch.get_num_threads())]
+    done = subprocess.run([sys.executable, "-c", KILLER, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    killed, held = zip(*(map(int, line.split()) for line in done.stdout.splitlines()), strict=True)
+    assert sum(killed) >= 5
+    assert any(0 < count < 63 for count in held), "no kill came while there were some scores and not all"
+    assert list(held) == sorted(held), "scores that were there are gone"
     evaluate(NAME, copied, r=[0, 2, 4], batch_size=2, output=tmp_path / "killed")
     found = read_results(tmp_path / "killed")
     assert figures(found) == figures(whole)
@@ -87,12 +98,7 @@ def test_killed_at_ten_moments_it_ends_with_the_same_figures(tiny_zoo, copied, t
     for ids, _ in all_scores(tmp_path / "killed"):
         assert len(ids) == len(set(ids)) == 21
     assert same_scores(all_scores(tmp_path / "killed"), all_scores(tmp_path / "whole"))
-
-
-def _readable(output):
-    for folder in (output / "scores").glob("*"):
-        if any(folder.glob("*.npz")):
-            yield read_scores(folder)
+    assert [len(list(folder.glob("*.npz"))) for folder in (tmp_path / "killed" / "scores").iterdir()] == [1, 1, 1]
 
 
 def test_interrupted_between_batches(tiny_zoo, tmp_path, decoded):
@@ -142,7 +148,7 @@ def test_a_finished_run_is_not_repeated(tiny_zoo, tmp_path, decoded):
 def test_a_limited_run_is_part_of_the_whole(tiny_zoo, tmp_path, decoded):
     evaluate(NAME, tiny_zoo / "image", limit=10, output=tmp_path)
     evaluate(NAME, tiny_zoo / "image", output=tmp_path)
-    assert len(decoded) == len(set(map(str, decoded))) or len(decoded) == 22
+    assert len(decoded) == len(set(decoded)) == 22
     assert [(result.limit, result.n_scored) for result in read_results(tmp_path)] == [(10, 10), (None, 22)]
 
 
@@ -173,8 +179,9 @@ def test_another_batch_size_midway_computes_what_is_missing(tiny_zoo, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         evaluate(NAME, tiny_zoo / "image", batch_size=4, output=tmp_path, progress=stop)
     (result,) = evaluate(NAME, tiny_zoo / "image", batch_size=5, output=tmp_path)
-    assert len(decoded) <= 8 + 14 + 4
+    assert sorted(decoded) == sorted(path.name for path in (tiny_zoo / "image" / "val").rglob("*.png"))
     assert result.n_scored == 22
+    assert result.batch_size == 5
     ids, _ = all_scores(tmp_path)[0]
     assert len(ids) == len(set(ids)) == 22
 
@@ -197,3 +204,40 @@ def test_other_weights_and_other_data_never_mix(tiny_zoo, copied, tmp_path):
     evaluate(model, copied, output=tmp_path / "out", dtype="bfloat16")
     assert len(list((tmp_path / "out" / "scores").iterdir())) == 4
     assert len({result.key for result in read_results(tmp_path / "out")}) == 4
+
+
+def test_speed_is_stated_with_what_it_was_measured_on(tiny_zoo, tmp_path):
+    """A run that computes nothing states the batch size of the run that did, not its own."""
+    (first,) = evaluate(NAME, tiny_zoo / "image", batch_size=4, output=tmp_path)
+    (tmp_path / "results.jsonl").unlink()
+    (again,) = evaluate(NAME, tiny_zoo / "image", batch_size=11, output=tmp_path)
+    assert (again.batch_size, again.samples_per_second) == (4, first.samples_per_second)
+    assert again.peak_memory == first.peak_memory
+
+
+def test_a_file_replaced_while_it_is_scored_is_scored_anew(copied, tmp_path, monkeypatch):
+    """The stamp is that of what was read, whatever lies there when the scores are written."""
+    module, path = modalities.get("image"), copied / "val" / "ant" / "4.png"
+    read = module.read
+
+    def swap(file, spec):
+        media = read(file, spec)
+        if file == path:
+            shutil.copy(copied / "val" / "dog" / "3.png", path)
+        return media
+
+    monkeypatch.setattr(module, "read", swap)
+    evaluate(NAME, copied, output=tmp_path / "out")
+    monkeypatch.setattr(module, "read", read)
+    (result,) = evaluate(NAME, copied, output=tmp_path / "out")
+    ids, rows = all_scores(tmp_path / "out")[0]
+    assert result.n_scored == 22
+    np.testing.assert_allclose(rows[ids.index("ant/4.png")], rows[ids.index("dog/3.png")], atol=1e-5)
+
+
+def test_an_r_that_gives_no_scores_hinders_no_other(tiny_zoo, tmp_path):
+    model = create_model(NAME, pretrained=True)
+    model.register_forward_hook(lambda module, _, output: output * float("nan") if module.r == 0 else output)
+    with pytest.raises(DataError, match="all 22 failed at r = 0"):
+        evaluate(model, tiny_zoo / "image", r=[0, 2], output=tmp_path)
+    assert [(result.r, result.n_scored) for result in read_results(tmp_path)] == [("2", 22)]

@@ -1,9 +1,12 @@
 """An evaluation from the plan to the figures: what is left to do, this process's share of it, and all results."""
 
 import copy
+import json
 import logging
+import platform
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,12 @@ import numpy as np
 
 from tome_zoo import distributed, metrics, patching
 from tome_zoo.errors import DataError
-from tome_zoo.ledger import Ledger, Shard, stamp
+from tome_zoo.ledger import Ledger
 from tome_zoo.registry import ZooModel
 from tome_zoo.results import RESULTS, Failure, Result, append_results, read_results, write_table
-from tome_zoo.running import Progress, Run, Seconds, Work, pending, run_all, speed
+from tome_zoo.running import Progress, Run, run_all, speed
+from tome_zoo.shards import Shard, Stamp, Timing, merged, stamp
+from tome_zoo.work import Work, pending
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +42,12 @@ class Plan:
 
 def run_share(
     plan: Plan, model: ZooModel, runs: list[Run], here: distributed.Place, progress: Progress | None
-) -> Seconds:
-    """This rank's share of what is left to do, into the ledgers."""
-    everyones = distributed.everyones([_done(run, plan) for run in runs])
-    done = [set().union(*(theirs[number] for theirs in everyones)) for number in range(len(runs))]
-    batches = pending(plan.chosen, plan.work.samples_a_batch, done)[here.rank :: here.world]
+) -> dict[str, Any]:
+    """This rank's share of what is left to do, into the ledgers; what results may state of it."""
+    done = _done(plan, runs)
+    everyones = distributed.everyones(done)
+    union = [set[int]().union(*(theirs[number] for theirs in everyones)) for number in range(len(runs))]
+    batches = pending(plan.chosen, plan.work.samples_a_batch, union)[here.rank :: here.world]
     log.info("%s: %d batches of %d samples to do", plan.facts["model"], len(batches), plan.work.samples_a_batch)
     plain = None
     if plan.time_timm:
@@ -51,31 +57,46 @@ def run_share(
     finally:  # whatever stops the run, Ctrl-C included, keeps what was computed
         for run in runs:
             _ledger(run).flush()
-    if plain is not None and plain.timings:
-        plan.facts["timm_samples_per_second"] = speed(plain.timings) * here.world
     names = [sample.id for sample in plan.work.data.samples]
     for number, run in enumerate(runs):
-        others = set().union(*(theirs[number] for theirs in everyones[: here.rank]))
-        run.brings = _ledger(run).added | {names[i] for i in everyones[here.rank][number] - others}
-    return spent
-
-
-def gather(run: Run, here: distributed.Place) -> Shard:
-    """At rank 0 all scores of a run, each sample once; elsewhere nothing that counts.
-
-    A rank brings what it has computed, and what only its own disk holds of earlier runs.
-    """
-    mine = _ledger(run).read()
-    found = Shard()
-    for shard in distributed.at_first(mine if here.rank == 0 else mine.only(run.brings)):
-        found.take(shard, known=found.ids)
+        others = set[int]().union(*(theirs[number] for theirs in everyones[: here.rank]))
+        run.brings = _ledger(run).added | {names[i] for i in done[number] - others}
+    found: dict[str, Any] = {"seconds": {name: round(value, 3) for name, value in asdict(spent).items()}}
+    if plain is not None and plain.timings:
+        found["timm_samples_per_second"] = speed(plain.timings) * here.world
     return found
 
 
-def _done(run: Run, plan: Plan) -> set[int]:
-    """The chosen samples that have scores, of the files that lie there now."""
-    have, samples = _ledger(run).done, plan.work.data.samples
-    return {i for i in plan.chosen if samples[i].id in have and have[samples[i].id] == stamp(samples[i].path)}
+def gather(plan: Plan, run: Run, here: distributed.Place) -> tuple[Shard, set[str]]:
+    """At rank 0 all there is of a run, each sample once, and the samples whose scores count; elsewhere nothing.
+
+    A rank brings what it has computed, and what only its own disk holds of earlier runs. Rank 0 keeps besides what its
+    disk holds of samples that are not asked for now.
+    """
+    mine = _ledger(run).read()
+    sent = distributed.at_first((platform.node(), Shard() if here.rank == 0 else mine.only(run.brings)))
+    if not sent:
+        return Shard(), set()
+    paths = {sample.id: sample.path for sample in plan.work.data.samples}
+    for machine, shard in sent:
+        if machine != sent[0][0]:  # its files are copies of ours, and changed at another time
+            shard.stamps = [stamp(paths[sample]) for sample in shard.ids]
+    found = merged([mine.only(run.brings), *(shard for _, shard in sent[1:])])
+    counts = set(found.ids)
+    found.take(replace(mine, failed={}, timings=[]), known=counts)
+    return found, counts
+
+
+def _done(plan: Plan, runs: Sequence[Run]) -> list[set[int]]:
+    """For each run the chosen samples that have scores, of the files that lie there now."""
+    samples, now = plan.work.data.samples, dict[int, Stamp]()
+    done = []
+    for run in runs:
+        have = _ledger(run).done
+        scored = [i for i in plan.chosen if samples[i].id in have]
+        now |= {i: stamp(samples[i].path) for i in scored if i not in now}
+        done.append({i for i in scored if have[samples[i].id] == now[i]})
+    return done
 
 
 def _ledger(run: Run) -> Ledger:
@@ -84,19 +105,13 @@ def _ledger(run: Run) -> Ledger:
     return run.ledger
 
 
-def summarise(plan: Plan, run: Run, found: Shard) -> Result:
-    """The figures of a run from all its scores."""
-    place = {sample: row for row, sample in enumerate(found.ids)}
+def summarise(plan: Plan, run: Run, found: Shard, counts: set[str]) -> Result:
+    """The figures of a run from its scores, those of the samples in `counts`."""
+    place = {sample: row for row, sample in enumerate(found.ids) if sample in counts}
     samples = plan.work.data.samples
-    rows = {
-        i: place[samples[i].id]
-        for i in plan.chosen
-        if samples[i].id in place and found.stamps[place[samples[i].id]] == stamp(samples[i].path)
-    }
+    rows = {i: place[samples[i].id] for i in plan.chosen if samples[i].id in place}
     failed = tuple(
-        Failure(samples[i].id, found.failed.get(samples[i].id, "it vanished after it was scored"))
-        for i in plan.chosen
-        if i not in rows
+        Failure(samples[i].id, found.failed.get(samples[i].id, "no reason given")) for i in plan.chosen if i not in rows
     )
     if not rows:
         reasons = "; ".join(f"{failure.id}: {failure.reason}" for failure in failed[:3])
@@ -104,18 +119,32 @@ def summarise(plan: Plan, run: Run, found: Shard) -> Result:
     scores = np.stack([found.scores[row] for row in rows.values()])
     targets = [samples[i].target for i in rows]
     return Result(
-        **plan.facts,
+        **plan.facts | _speed(found.timings, plan.work.where),
         **_scores(scores, targets, plan.work.protocol.metric),
         r=run.text,
         gmacs=run.macs.gmacs,
         tokens=run.macs.tokens,
-        samples_per_second=speed(found.timings) * plan.facts["ranks"],
-        peak_memory=found.peak or None,
         n_scored=len(rows),
         n_failed=len(failed),
         failed=failed,
         key=_ledger(run).key.digest,
     )
+
+
+def _speed(timings: Sequence[Timing], here: str) -> dict[str, Any]:
+    """Speed and memory, and on what: as the command runs now or, if nothing was computed so, as most was computed."""
+    where = here if any(timing.where == here for timing in timings) else _most(timings)
+    taken = [timing for timing in timings if timing.where == where]
+    told = json.loads(where)
+    peak = max(timing.peak for timing in taken) or None
+    return {**told, "samples_per_second": speed(taken) * told["ranks"], "peak_memory": peak}
+
+
+def _most(timings: Sequence[Timing]) -> str:
+    samples = Counter[str]()
+    for timing in timings:
+        samples[timing.where] += timing.samples
+    return samples.most_common(1)[0][0]
 
 
 def write_results(output: str | Path, results: list[Result], *, resume: bool) -> list[Result]:

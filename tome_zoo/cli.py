@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tome_zoo import __version__
-from tome_zoo.commands import catalogue, demo, evaluate, predict, train
+from tome_zoo.commands import bench, catalogue, check_data, demo, evaluate, predict, report, train
 from tome_zoo.console import Cards, Group, Verbose
 
 app = typer.Typer(
@@ -44,6 +44,9 @@ app.command("list")(catalogue.list_command)
 app.command("info")(catalogue.info)
 app.command("predict")(predict.predict)
 app.command("eval")(evaluate.eval_command)
+app.command("check-data")(check_data.check_data)
+app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("fetch")(catalogue.fetch)

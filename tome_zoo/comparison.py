@@ -31,17 +31,25 @@ class Comparison:
         """Measured less reported score, in points of per cent."""
         return None if self.reported is None else self.result.score - getattr(self.reported, self.result.metric)
 
+    @property
+    def other_protocol(self) -> str:
+        """The protocol of the card, by which its figures are reported, where the result has another; else nothing."""
+        protocol = cards.protocol_card(cards.model_card(self.result.model).protocol).id if self.reported else ""
+        return "" if protocol == self.result.protocol else protocol
+
     def to_json(self) -> dict[str, Any]:
         """For machines."""
         found = self.result.to_json()
         if self.reported is not None:
             found["reported"] = self.reported.model_dump(exclude_none=True)
             found["difference"] = self.difference
+            if self.other_protocol:
+                found["reported_protocol"] = self.other_protocol
         return found
 
 
 def find_results(path: str | Path) -> list[Result]:
-    """The results of a file, or of all `results.jsonl` in a folder and below; a later line replaces an earlier one.
+    """The results of a file, or of all `results.jsonl` in a folder and below; a later one replaces an earlier one.
 
     Raises:
         DataError: If there are none, or a line is damaged.
@@ -49,9 +57,9 @@ def find_results(path: str | Path) -> list[Result]:
     path = Path(path)
     files = sorted(path.rglob(RESULTS)) if path.is_dir() else [path]
     latest: dict[tuple, Result] = {}
-    for file in files:
-        for result in read_results(file):
-            latest[(result.model, result.key or result.weights, result.r, result.limit, result.dtype)] = result
+    for result in sorted((result for file in files for result in read_results(file)), key=lambda result: result.date):
+        data = (result.dataset, result.split, result.protocol, result.limit)
+        latest[(result.model, result.weights, result.prop_attn, result.r, result.dtype, result.key, *data)] = result
     if not latest:
         raise DataError(f"expected results in {path}, found no {RESULTS}: `tome-zoo eval --output DIR` writes one")
     return sorted(latest.values(), key=lambda result: result.model)
@@ -77,6 +85,8 @@ def table(comparisons: Sequence[Comparison]) -> Table:
             scored += f", {result.classes_scored} classes"
         where = f"{result.protocol}, {result.dtype}; "
         where += "none reported" if reported is None else reported.source + (reported.note and f" ({reported.note})")
+        if reported is not None and item.other_protocol:
+            where += f"; the card's protocol is {item.other_protocol}"
         made.add_row(
             result.model,
             result.r,

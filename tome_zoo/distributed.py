@@ -17,6 +17,7 @@ from tome_zoo.errors import TomeZooError
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)  # a rank may wait for slower ones; one that dies is noticed by torchrun, which ends all
+VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
 
 
 class Place(NamedTuple):
@@ -30,21 +31,21 @@ class Place(NamedTuple):
 
 def place() -> Place:
     """This process among those that `torchrun` (or the like) started."""
-    numbers = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
-    return Place(*numbers)
-
-
-_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+    return Place(*(int(os.environ.get(name, default)) for name, default in VARIABLES))
 
 
 @contextmanager
-def group(on_gpu: bool) -> Iterator[Place]:
+def group() -> Iterator[Place]:
     """Join the other processes for a while; a group that exists already is used and left as it is."""
     here = place()
-    if here.world == 1 or dist.is_initialized():
-        yield here if not dist.is_initialized() else here._replace(rank=dist.get_rank(), world=dist.get_world_size())
+    if dist.is_initialized():
+        yield here._replace(rank=dist.get_rank(), world=dist.get_world_size())
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    if here.world == 1:
+        yield here
+        return
+    nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=PATIENCE)
     try:
         yield here
     finally:
@@ -74,7 +75,7 @@ def of_first(mine: T) -> T:
     if not dist.is_initialized():
         return mine
     box = [mine]
-    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -82,13 +83,15 @@ def of_first(mine: T) -> T:
 def together() -> Iterator[None]:
     """A foreseeable error in one rank becomes the error of all, so that none waits for another.
 
+    Inside, ranks may tell each other things only before anything there can fail.
+
     Raises:
-        TomeZooError: In every rank, what the first of the failing ones raised.
+        TomeZooError: In every rank, what the first of the failing ones raised; likewise OSError.
     """
-    error: TomeZooError | None = None
+    error: TomeZooError | OSError | None = None
     try:
         yield
-    except TomeZooError as raised:
+    except (TomeZooError, OSError) as raised:
         error = raised
     first = next((other for other in everyones(error) if other is not None), None)
     if first is not None:

@@ -1,11 +1,10 @@
 """A model on a data set by a protocol, at several r: scores, GMACs and speed. Every sample is decoded once."""
 
+import contextlib
 import copy
 import hashlib
-import logging
-import os
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,16 @@ from tome_zoo.attention import kernel_name
 from tome_zoo.campaign import Plan, gather, run_share, summarise, write_results
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data import Dataset, open_dataset
+from tome_zoo.devices import choose_device, decoders
 from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.ledger import Key, Ledger
 from tome_zoo.macs import count_macs
 from tome_zoo.prediction import Prediction, predict
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.results import Result
-from tome_zoo.running import Progress, Run, Work
+from tome_zoo.running import Progress, Run
 from tome_zoo.schedule import R
-
-log = logging.getLogger(__name__)
+from tome_zoo.work import Work
 
 __all__ = ["DTYPES", "Prediction", "choose_device", "chosen_indices", "evaluate", "predict", "weights_digest"]
 
@@ -94,7 +93,49 @@ def evaluate(
         DataError: If model, data set and protocol do not belong together, or not one sample could be scored.
         ScheduleError: If an `r` is no schedule for the model.
     """
-    own = isinstance(model, str)
+    with distributed.group() as here:
+        with distributed.together():
+            if dtype not in DTYPES:
+                raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
+            for name, number, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0)):
+                if number is not None and number < least:
+                    raise TomeZooError(f"{name} should be at least {least}, got {number}")
+            source = _load(model, weights)
+            data, rule = _match_data(source, data, dataset, split, protocol, data_format)
+            schedules = _schedules(r, len(source.blocks))
+            digest = weights_digest(source)
+            own = isinstance(model, str)
+            place = choose_device(device) if own or device is not None else next(source.parameters()).device
+            running = (source if own else copy.deepcopy(source)).to(place, DTYPES[dtype])
+            running.eval().requires_grad_(False)
+            where = {
+                "batch_size": batch_size, "device": environment.describe(place), "ranks": here.world,
+                "attention": kernel_name(place, DTYPES[dtype], by_size=source.prop_attn),
+            }  # fmt: skip
+            work = Work(
+                data, rule, source.card, batch_size, decoders(place) if workers is None else workers, json.dumps(where)
+            )
+            chosen = chosen_indices(len(data.samples), limit)
+            facts: dict[str, Any] = {
+                "model": source.card.name, "modality": source.card.modality, "dataset": data.card.name,
+                "split": data.split, "protocol": rule.id, "n_expected": len(chosen), "views": work.n_views,
+                "prop_attn": source.prop_attn, "weights": digest, "dtype": dtype, "limit": limit,
+                "versions": environment.versions(source.card.modality), "commit": environment.commit(),
+                "date": environment.now(),
+            }  # fmt: skip
+            runs = [Run(item, count_macs(running, item)) for item in schedules]
+            for run in runs:
+                key = _key(source, data, rule, digest, run.text, dtype)
+                run.ledger = Ledger(output, key, fresh=not resume, seconds=flush_seconds)
+        plan = Plan(work, chosen, facts, time_timm)
+        with distributed.together(), torch.cuda.device(place) if place.type == "cuda" else contextlib.nullcontext():
+            facts |= run_share(plan, running, runs, here, progress)
+        with distributed.together():
+            results = _results(plan, runs, here, output, resume=resume)
+        return distributed.of_first(results)
+
+
+def _load(model: ZooModel | str, weights: str | Path | None) -> ZooModel:
     if isinstance(model, str):
         if weights is None:
             require_classifier(cards.model_card(model))
@@ -104,67 +145,37 @@ def evaluate(
             "weights= goes with a name, but a model was given: load them with create_model(name, weights=)"
         )
     require_classifier(model)
-    data, rule = _match_data(model, data, dataset, split, protocol, data_format)
-    schedules = _schedules(r, len(model.blocks))
-    if dtype not in DTYPES:
-        raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
-    for name, number, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0)):
-        if number is not None and number < least:
-            raise TomeZooError(f"{name} should be at least {least}, got {number}")
-    digest = weights_digest(model)
-    place = choose_device(device) if own or device is not None else next(model.parameters()).device
-    if workers is None:
-        workers = decoders(place)
-    running = (model if own else copy.deepcopy(model)).to(place, DTYPES[dtype]).eval().requires_grad_(False)
-
-    chosen = chosen_indices(len(data.samples), limit)
-    work = Work(data, rule, model.card, batch_size, workers)
-    with distributed.group(place.type == "cuda") as here:
-        facts: dict[str, Any] = {
-            "model": model.card.name, "modality": model.card.modality, "dataset": data.card.name, "split": data.split,
-            "protocol": rule.id, "n_expected": len(chosen), "views": work.n_views, "prop_attn": model.prop_attn,
-            "weights": digest, "batch_size": batch_size, "dtype": dtype, "device": environment.describe(place),
-            "attention": kernel_name(place, DTYPES[dtype], by_size=model.prop_attn), "limit": limit,
-            "ranks": here.world, "versions": environment.versions(model.card.modality),
-            "commit": environment.commit(), "date": environment.now(),
-        }  # fmt: skip
-        plan = Plan(work, chosen, facts, time_timm)
-        with distributed.together():
-            runs = [
-                Run(
-                    item,
-                    count_macs(running, item),
-                    Ledger(
-                        output,
-                        _key(running, data, rule, digest, item, dtype),
-                        fresh=not resume,
-                        seconds=flush_seconds,
-                    ),
-                )
-                for item in schedules
-            ]
-        with distributed.together():
-            spent = run_share(plan, running, runs, here, progress)
-        facts["seconds"] = {name: round(value, 3) for name, value in asdict(spent).items()}
-        results: list[Result] = []
-        with distributed.together():
-            for run in runs:
-                found = gather(run, here)
-                if here.rank == 0:
-                    results.append(summarise(plan, run, found))
-                    if output is not None and run.ledger is not None:
-                        run.ledger.replace(found)
-            if here.rank == 0 and output is not None:
-                results = write_results(output, results, resume=resume)
-        return distributed.of_first(results)
+    return model
 
 
-def _key(model: ZooModel, data: Dataset, rule: ProtocolCard, digest: str, r: R, dtype: str) -> Key:
+def _results(
+    plan: Plan, runs: list[Run], here: distributed.Place, output: str | Path | None, *, resume: bool
+) -> list[Result]:
+    """At rank 0 the results, written to `output`; an r that nothing could be scored at hinders no other."""
+    results, fault = [], None
+    for run in runs:
+        found, counts = gather(plan, run, here)
+        if here.rank != 0:
+            continue
+        if run.ledger is not None and output is not None:
+            run.ledger.replace(found)
+        try:
+            results.append(summarise(plan, run, found, counts))
+        except DataError as error:
+            fault = fault or error
+    if here.rank == 0 and output is not None and results:
+        results = write_results(output, results, resume=resume)
+    if fault is not None:
+        raise fault
+    return results
+
+
+def _key(model: ZooModel, data: Dataset, rule: ProtocolCard, digest: str, r: str, dtype: str) -> Key:
     inputs = model.card.architecture.model_dump_json() + model.card.input.model_dump_json() + rule.model_dump_json()
     return Key(
         model=model.card.name,
         weights=digest,
-        r=schedule.format(r),
+        r=r,
         prop_attn=model.prop_attn,
         protocol=rule.id,
         dtype=dtype,
@@ -180,34 +191,6 @@ def chosen_indices(n_samples: int, limit: int | None) -> Sequence[int]:
     if limit is None or limit >= n_samples:
         return range(n_samples)
     return [i * n_samples // limit for i in range(limit)]
-
-
-def choose_device(device: torch.device | str | None = None) -> torch.device:
-    """The device of that name; without one CUDA where there is a device, else the CPU.
-
-    Of several processes on a machine each takes a GPU of its own, unless the name has a number.
-
-    Raises:
-        TomeZooError: If torch cannot use it.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-        if place.type == "cuda" and place.index is None:
-            place = torch.device("cuda", distributed.place().local)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch's own way to say that it was built without CUDA
-        reason = str(error).splitlines()[0]
-        raise TomeZooError(f"device {str(device)!r} cannot be used ({reason}): try cpu, cuda or cuda:0") from None
-    return place
-
-
-def decoders(place: torch.device) -> int:
-    """How many processes decode for a model: none on a CPU, which has enough to do, else a share of the processors."""
-    if place.type == "cpu":
-        return 0
-    return max(1, min(8, len(os.sched_getaffinity(0)) // distributed.place().local_world))
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -4,6 +4,7 @@
 together, each sample once. One that is damaged counts as not written.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -12,8 +13,8 @@ import re
 import time
 import uuid
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tome_zoo.errors import DataError
+from tome_zoo.shards import Shard, merged
 
 log = logging.getLogger(__name__)
 
-Stamp = tuple[int, int]
-"""Size and time of change (ns) of a file; of one that is not there (-1, -1)."""
+LITTER = 3600.0  # s, after which half a shard belongs to a process that was killed
 
 
 @dataclass(frozen=True)
@@ -62,85 +63,6 @@ class Key:
         return f"{readable[:100]}-{self.digest}"
 
 
-@dataclass
-class Shard:
-    """Scores of some samples, with what else is known of them.
-
-    Attributes:
-        ids: Of the samples that have scores.
-        stamps: Of their files.
-        scores: One row `[classes]` each.
-        failed: Why others have none, by id.
-        timings: Samples and seconds of the model for each batch.
-        peak: Peak memory in MiB of those batches; 0 where it is not known.
-    """
-
-    ids: list[str] = field(default_factory=list)
-    stamps: list[Stamp] = field(default_factory=list)
-    scores: list[NDArray[Any]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    timings: list[tuple[int, float]] = field(default_factory=list)
-    peak: float = 0.0
-
-    def __bool__(self) -> bool:
-        """Whether there is anything in it."""
-        return bool(self.ids or self.failed)
-
-    def take(self, other: "Shard", known: Iterable[str] = ()) -> None:
-        """Add what another one holds, but no sample of `known`, whose later scores count; a score mends a failure."""
-        known = set(known)
-        for sample, stamp, row in zip(other.ids, other.stamps, other.scores, strict=True):
-            if sample not in known:
-                self.ids.append(sample)
-                self.stamps.append(stamp)
-                self.scores.append(row)
-        self.failed.update(other.failed)
-        self.timings += other.timings
-        self.peak = max(self.peak, other.peak)
-
-    def only(self, wanted: Collection[str]) -> "Shard":
-        """The same with the scores of these samples alone."""
-        rows = [row for row, sample in enumerate(self.ids) if sample in wanted]
-        return replace(
-            self,
-            ids=[self.ids[row] for row in rows],
-            stamps=[self.stamps[row] for row in rows],
-            scores=[self.scores[row] for row in rows],
-        )
-
-    def write(self, path: Path) -> None:
-        """Write it to a file, which appears whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                ids=np.array(self.ids, dtype=np.str_),
-                stamps=np.array(self.stamps, dtype=np.int64).reshape(-1, 2),
-                scores=np.stack(self.scores) if self.scores else np.empty((0, 0)),
-                failed=np.array(list(self.failed), dtype=np.str_),
-                reasons=np.array(list(self.failed.values()), dtype=np.str_),
-                timings=np.array(self.timings, dtype=np.float64).reshape(-1, 2),
-                peak=np.array(self.peak),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-
-    @classmethod
-    def read(cls, path: Path, with_scores: bool = True) -> "Shard":
-        """The shard of a file; raises OSError, ValueError, KeyError or BadZipFile where it is damaged."""
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            ids = arrays["ids"].tolist()
-            return cls(
-                ids=ids,
-                stamps=[(int(size), int(changed)) for size, changed in arrays["stamps"]],
-                scores=list(arrays["scores"]) if with_scores else [np.empty(0)] * len(ids),
-                failed=dict(zip(arrays["failed"].tolist(), arrays["reasons"].tolist(), strict=True)),
-                timings=[(int(count), float(seconds)) for count, seconds in arrays["timings"]],
-                peak=float(arrays["peak"]),
-            )
-
-
 class Ledger:
     """The scores under one key; without a folder they stay in memory.
 
@@ -168,11 +90,13 @@ class Ledger:
         self.folder = None if output is None else Path(output) / "scores" / key.folder
         self.added: set[str] = set()
         self._new = Shard()
+        self._taken: list[Path] = []
         self._flushed = time.monotonic()
         if self.folder is not None:
             self._claim(self.folder)
             if fresh:
-                self._remove(self._files())
+                self._taken = self._files()
+                self._remove_taken()
         old = self.read(with_scores=False)
         self.done = dict(zip(old.ids, old.stamps, strict=True))
         self.failed = {sample: reason for sample, reason in old.failed.items() if sample not in self.done}
@@ -188,58 +112,62 @@ class Ledger:
         """Write what has come since the last shard."""
         self._flushed = time.monotonic()
         if self.folder is not None and self._new:
-            self._new.write(self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.npz")
+            latest = max((path.name[:20] for path in self._files()), default="")
+            number = max(time.time_ns(), int(latest) + 1 if latest.isdecimal() else 0)  # clocks may go back
+            self._new.write(self.folder / f"{number:020d}-{uuid.uuid4().hex[:8]}.npz")
             self._new = Shard()
 
     def read(self, with_scores: bool = True) -> Shard:
         """All there is, each sample once: of several scores for a sample the latest."""
-        merged = Shard()
-        merged.take(self._new)
-        for path in reversed(self._files()):
-            try:
-                shard = Shard.read(path, with_scores)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                log.warning("%s: damaged shard, its samples are scored again (%s)", path, error)
-                continue
-            shard.failed = {key: reason for key, reason in shard.failed.items() if key not in merged.failed}
-            merged.take(shard, known=merged.ids)
-        return merged
+        self._taken = self._files()
+        return merged(self._shards(with_scores))
 
     def replace(self, content: Shard) -> None:
-        """Let one shard stand for all that are there."""
-        before = self._files()
+        """Let one shard stand for those that were read last."""
         self._new = content
         self.flush()
-        self._remove(before)
+        self._remove_taken()
+
+    def _shards(self, with_scores: bool) -> Iterator[Shard]:
+        """The shards, the latest first."""
+        yield self._new
+        for path in reversed(self._taken):
+            try:
+                yield Shard.read(path, with_scores)
+            except FileNotFoundError:  # another process has just put one shard in the place of several
+                continue
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                log.warning("%s: damaged shard, its samples are scored again (%s)", path, error)
 
     def _files(self) -> list[Path]:
         return [] if self.folder is None else sorted(self.folder.glob("*.npz"))
 
+    def _remove_taken(self) -> None:
+        for path in self._taken:
+            path.unlink(missing_ok=True)
+        self._taken = []
+        for path in [] if self.folder is None else self.folder.glob(".*.partial"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LITTER:
+                    path.unlink()
+
     def _claim(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path, text = folder / "key.json", json.dumps(asdict(self.key), indent=2)
+        path, text = folder / "key.json", json.dumps(asdict(self.key), indent=2).encode()
         try:
-            found = path.read_text(encoding="utf-8")
+            found = path.read_bytes()
         except FileNotFoundError:
             partial = path.with_name(f".key-{uuid.uuid4().hex}.partial")
-            partial.write_text(text, encoding="utf-8")
+            with partial.open("wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(partial, path)
             return
         if found != text:
-            raise DataError(f"{path}: expected the key of {self.key.folder}, got another: move that folder away")
-
-    def _remove(self, files: Sequence[Path]) -> None:
-        for path in files:
-            path.unlink(missing_ok=True)
-
-
-def stamp(path: Path) -> Stamp:
-    """Size and time of change of a file, by which one that was replaced is told."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, -1)
-    return (status.st_size, status.st_mtime_ns)
+            raise DataError(
+                f"{path}: expected the key of {self.key.folder}, got another or a damaged one: move that folder away"
+            )
 
 
 def read_scores(folder: str | Path) -> tuple[list[str], NDArray[Any]]:

@@ -37,7 +37,10 @@ class Macs:
 
     @property
     def total(self) -> int:
-        """All of them: what a counter of operations finds in the running model."""
+        """All of them: what a counter of operations finds in the running model, all tokens of the last block computed.
+
+        A model whose head reads prefix tokens alone spares itself the others there (`MergingBlock.lead`).
+        """
         return self.matmul + self.norm + self.matching
 
     @property

@@ -109,9 +109,11 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Result":
-        """The result that `to_json` wrote; keys of other versions are left out."""
+        """The result that `to_json` wrote, this version's or an earlier one's; keys it does not know are left out."""
         known = {item.name for item in fields(cls)}
         given = {name: value for name, value in data.items() if name in known}
+        if "version" in data:  # up to 0.1.0
+            given["versions"] = {"tome-zoo": data["version"], "torch": data["torch"], "timm": data["timm"]}
         given["tokens"] = tuple(given.get("tokens", ()))
         given["failed"] = tuple(Failure(**failure) for failure in given.get("failed", ()))
         return cls(**given)
@@ -120,14 +122,19 @@ class Result:
 def append_results(folder: str | Path, results: Iterable[Result]) -> Path:
     """Append one line a result to `results.jsonl` of a folder, which is made if need be.
 
-    A last line without an end, left by a run that was killed while it wrote, is cut off first.
+    Half a line at the end, left by a run that was killed while it wrote, is cut off first.
     """
     path = Path(folder) / RESULTS
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(result.to_json(), allow_nan=False) + "\n" for result in results)
     with path.open("ab+") as file:
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+        before = file.read()
+        whole = before.rfind(b"\n") + 1
+        if _is_json(before[whole:]):
+            lines = "\n" + lines
+        else:
+            file.truncate(whole)
         file.write(lines.encode())
     return path
 
@@ -151,7 +158,7 @@ def write_table(folder: str | Path) -> Path:
 
 
 def read_results(path: str | Path) -> list[Result]:
-    """The results of a `results.jsonl`, or of a folder that holds one.
+    """The results of a `results.jsonl`, or of a folder that holds one; without those of unfinished runs.
 
     Raises:
         DataError: If there is no such file or a line is damaged.
@@ -166,11 +173,21 @@ def read_results(path: str | Path) -> list[Result]:
         ) from None
     lines, whole = text.splitlines(), text.endswith("\n")
     results = []
-    if lines and not whole:
+    if lines and not whole and not _is_json(lines[-1]):
         lines.pop()  # half a line, left by a run that was killed while it wrote
     for number, line in enumerate(lines, start=1):
         try:
-            results.append(Result.from_json(json.loads(line)))
-        except (ValueError, TypeError) as error:
+            data = json.loads(line)
+            if data.get("complete", True):  # up to 0.1.0 runs that were stopped left lines
+                results.append(Result.from_json(data))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{path}, line {number}: not a result ({error}); remove the line") from None
     return results
+
+
+def _is_json(text: str | bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

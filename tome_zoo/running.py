@@ -1,104 +1,29 @@
 """Runs a model over decoded samples at several r, batch by batch, into ledgers; keeps times."""
 
-import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 
 from tome_zoo import metrics, schedule
-from tome_zoo.cards.schema import ModelCard, ProtocolCard
-from tome_zoo.data import Dataset, SampleViews
 from tome_zoo.errors import TomeZooError
-from tome_zoo.ledger import Ledger, Shard, stamp
+from tome_zoo.ledger import Ledger
 from tome_zoo.macs import Macs
 from tome_zoo.memory import track_peak
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
+from tome_zoo.shards import Shard, Stamp, Timing
+from tome_zoo.work import Batch, Work
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-Decoded = tuple[int, Tensor | None, str | None]  # index of the sample, its views or None, why there are none
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be scored, and how.
-
-    Attributes:
-        batch_size: Views a forward.
-        workers: Processes that decode; 0 decodes in this one.
-    """
-
-    data: Dataset
-    protocol: ProtocolCard
-    card: ModelCard
-    batch_size: int
-    workers: int
-
-    @property
-    def n_views(self) -> int:
-        """Views of a sample."""
-        return self.protocol.temporal_views * self.protocol.spatial_views
-
-    @property
-    def samples_a_batch(self) -> int:
-        """How many samples go through the model at a time; at least one."""
-        return max(1, self.batch_size // self.n_views)
-
-    def decoded(self, batches: Sequence["Batch"], pin_memory: bool) -> Iterator[list[Decoded]]:
-        """The samples of each batch, decoded once, in order."""
-        loader = DataLoader(
-            Subset(SampleViews(self.data, self.card, self.protocol), [i for batch in batches for i in batch.indices]),
-            batch_size=None,
-            num_workers=self.workers,
-            collate_fn=_same,
-            pin_memory=pin_memory,
-        )
-        items = iter(loader)
-        for batch in batches:
-            yield list(itertools.islice(items, len(batch.indices)))
-
-
-class Batch(NamedTuple):
-    """Samples that are decoded together.
-
-    Attributes:
-        indices: All that some run lacks.
-        lacking: Those that each run lacks.
-    """
-
-    indices: tuple[int, ...]
-    lacking: tuple[tuple[int, ...], ...]
-
-
-def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[Batch]:
-    """The batches that are left to do.
-
-    Batches are fixed stretches of the chosen samples, whoever computes them and however often the work was interrupted,
-    so that a sample always goes through the model in the same company: its scores come out the same to the last bit.
-
-    Args:
-        chosen: Samples of the evaluation.
-        size: Samples a batch.
-        done: What each run has already.
-    """
-    found = []
-    for start in range(0, len(chosen), size):
-        stretch = chosen[start : start + size]
-        lacking = tuple(tuple(i for i in stretch if i not in have) for have in done)
-        indices = tuple(i for i in stretch if any(i in lack for lack in lacking))
-        if indices:
-            found.append(Batch(indices, lacking))
-    return found
 
 
 @dataclass
@@ -109,7 +34,7 @@ class Run:
     macs: Macs
     ledger: Ledger | None = None
     model: nn.Module | None = None
-    timings: list[tuple[int, float]] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
     brings: Collection[str] = ()  # samples whose scores this process has to tell
 
     @property
@@ -133,10 +58,10 @@ class Seconds:
     rest: float = 0.0
 
 
-def speed(timings: Sequence[tuple[int, float]]) -> float:
+def speed(timings: Sequence[Timing]) -> float:
     """Samples a second: the median over the batches that are as full as the fullest."""
-    full = max(count for count, _ in timings)
-    return full / float(np.median([seconds for count, seconds in timings if count == full]))
+    full = max(timing.samples for timing in timings)
+    return full / float(np.median([timing.seconds for timing in timings if timing.samples == full]))
 
 
 def run_all(
@@ -167,18 +92,21 @@ def run_all(
         waiting = time.perf_counter()
         items = next(decoded)
         spent.data += time.perf_counter() - waiting
-        views = {index: one.to(parameter.device, non_blocking=True) for index, one, _ in items if one is not None}
-        reasons = {index: reason or "no reason given" for index, one, reason in items if one is None}
+        views = {
+            item.number: item.views.to(parameter.device, non_blocking=True) for item in items if item.views is not None
+        }
+        reasons = {item.number: item.reason or "no reason given" for item in items if item.views is None}
+        stamps = {item.number: item.stamp for item in items}
         for index, reason in reasons.items():
             log.warning("%s cannot be scored: %s", work.data.samples[index].id, reason)
         turns = list(enumerate(runs)) + ([(-1, plain)] if plain is not None and views else [])
         first = turn % len(turns)
         for which, run in turns[first:] + turns[:first]:
             wanted = tuple(views) if which < 0 else batch.lacking[which]
-            good = [index for index in wanted if index in views]
+            here = [index for index in wanted if index in views]
             shard = Shard(failed={work.data.samples[i].id: reasons[i] for i in wanted if i in reasons})
-            if good:
-                x = torch.cat([views[index] for index in good]).to(parameter.dtype)
+            if here:
+                x = torch.cat([views[index] for index in here]).to(parameter.dtype)
                 if which not in warm:
                     _forward(run, model, x, work.batch_size)
                     warm.add(which)
@@ -186,8 +114,8 @@ def run_all(
                 with track_peak(parameter.device) as peak:
                     logits, seconds = _forward(run, model, x, work.batch_size)
                 spent.model += time.perf_counter() - modelling
-                shard.timings, shard.peak = [(len(good), seconds)], peak.mib or 0.0
-                _note(shard, work, run, good, logits)
+                shard.timings.append(Timing(len(here), seconds, peak.mib or 0.0, work.where))
+                _note(shard, work, run, [(index, stamps[index]) for index in here], logits)
             if run.ledger is None:
                 run.timings += shard.timings
             elif shard:
@@ -196,6 +124,8 @@ def run_all(
         if progress is not None:
             progress(done, total)
     spent.rest = time.perf_counter() - begin - spent.data - spent.model
+    if batches:
+        log.info("%.1f s waiting for data, %.1f s in the model, %.1f s else", spent.data, spent.model, spent.rest)
     return spent
 
 
@@ -216,24 +146,20 @@ def _forward(run: Run, model: ZooModel, views: Tensor, batch_size: int) -> tuple
     return logits.float().cpu().numpy(), seconds
 
 
-def _note(shard: Shard, work: Work, run: Run, indices: list[int], logits: NDArray[np.float32]) -> None:
-    for index, rows in zip(indices, np.split(logits, len(indices)), strict=True):
-        sample = work.data.samples[index]
+def _note(shard: Shard, work: Work, run: Run, good: list[tuple[int, Stamp]], logits: NDArray[np.float32]) -> None:
+    for (index, stamp_read), rows in zip(good, np.split(logits, len(good)), strict=True):
+        sample = work.data.samples[index].id
         if not np.isfinite(rows).all():
             reason = f"the model gave NaN or infinite scores at r = {run.text}"
-            log.warning("%s cannot be scored: %s", sample.id, reason)
-            shard.failed[sample.id] = reason
+            log.warning("%s cannot be scored: %s", sample, reason)
+            shard.failed[sample] = reason
             continue
         scores: NDArray[Any] = metrics.aggregate_views(rows, work.protocol.aggregate)
-        shard.ids.append(sample.id)
-        shard.stamps.append(stamp(sample.path))
+        shard.ids.append(sample)
+        shard.stamps.append(stamp_read)
         shard.scores.append(scores.astype(np.float32) if work.protocol.aggregate == "none" else scores)
 
 
 def _synchronize(device: torch.device) -> None:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def _same(item: Any) -> Any:
-    return item

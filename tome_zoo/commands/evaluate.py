@@ -7,6 +7,7 @@ import typer
 
 from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
 from tome_zoo.console import (
+    USER_ERROR,
     Cards,
     Json,
     Verbose,
@@ -57,24 +58,32 @@ def eval_command(
     if update_card and (weights or limit):
         fail("--update-card states the whole split and the card's own weights: leave out --weights and --limit")
     from tome_zoo import distributed, evaluation, report
+    from tome_zoo.errors import TomeZooError
 
     output = Path("runs", name) if output is None else output
-    first = distributed.place().rank == 0  # of several processes one talks
-    with sigterm_as_ctrl_c(), progress_bar(name, hidden=not first) as progress:
+    with sigterm_as_ctrl_c(), distributed.group() as here:
+        first = here.rank == 0  # of several processes one talks
         try:
-            results = evaluation.evaluate(
-                name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
-                batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit,
-                data_format=data_format, output=output, resume=not fresh, progress=progress,
-            )  # fmt: skip
+            with progress_bar(name, hidden=not first) as progress:
+                results = evaluation.evaluate(
+                    name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
+                    batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit,
+                    data_format=data_format, output=output, resume=not fresh, progress=progress,
+                )  # fmt: skip
+            failed = report.failures(results)
+            with distributed.together():
+                if first:
+                    _tell(results, output, as_json=as_json, update_card=update_card)
         except KeyboardInterrupt:
-            note(f"what was computed is kept in {output}; the same command goes on from there")
+            if first:
+                note(f"what was computed is kept in {output}; the same command goes on from there")
             raise
-    failed = report.failures(results)
-    if first:
-        _tell(results, output, as_json=as_json, update_card=update_card)
-        if failed:
-            note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
+        except (TomeZooError, OSError):
+            if first:
+                raise
+            raise typer.Exit(USER_ERROR) from None
+    if failed and first:
+        note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
     if failed and not allow_missing:
         raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ class Sample:
 
     Attributes:
         id: Its path relative to the folder of the classes or of the list (of Kinetics' and AudioSet's csv: to the
-            root), with forward slashes; the same on every machine. A file that is missing has the path where it should lie.
+            root), with forward slashes; the same on every machine. A missing file has the path where it should lie.
         path: Where it lies.
         target: Its class, or, in a data set of several classes a sample, all of them in ascending order.
     """

@@ -1,0 +1,164 @@
+"""Speed and memory, merged against unmerged, in one process: what `tome-zoo bench` runs."""
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from tome_zoo import schedule
+from tome_zoo.benchmark import subjects, timing, variants
+from tome_zoo.benchmark.plan import COMPILE_MODES, Plan
+from tome_zoo.benchmark.records import Record, environment
+from tome_zoo.benchmark.subjects import Models, Subject
+from tome_zoo.benchmark.timing import Timing
+from tome_zoo.benchmark.variants import Variant
+from tome_zoo.errors import TomeZooError
+from tome_zoo.evaluation import DTYPES, choose_device
+
+__all__ = ["COMPILE_MODES", "Plan", "Record", "benchmark"]
+
+_RECOMPILATIONS = 256  # every model, r and batch size is a program of its own
+
+Progress = Callable[[int, int, str], None]  # cells done, of how many, which one is next
+
+
+def benchmark(
+    names: Sequence[str],
+    *,
+    overrides: Sequence[Mapping[str, Any]] = ({},),
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+    **plan: Any,
+) -> Iterator[list[Record]]:
+    """Time models unmerged and merging, on random weights and synthetic inputs of their own shape.
+
+    Nothing is fetched: how long a forward takes depends neither on what the weights say nor, all but unmeasurably, on
+    which tokens merge. The unmerged form is timm's own model with fused attention on the very same parameters; a timm
+    model that cannot merge is timed alone. Whatever fails (memory, a schedule too long for a model) becomes a record
+    that says so, and the rest goes on.
+
+    Args:
+        names: Models of the zoo, or any that `timm.create_model` knows.
+        overrides: Fields of `Architecture`; every model is timed with each of these settings, in turn.
+        device: None means CUDA where there is a device, else the CPU.
+        progress: Called with (cells done, cells in all, what comes next).
+        **plan: Fields of `Plan`: r, batch_sizes, dtypes, threads, compile, train, checkpointing, seconds, rounds.
+
+    Returns:
+        As they are done, the records of each model, setting, dtype and batch size: "unmerged" first, then each r.
+
+    Raises:
+        TomeZooError: At once, if the plan makes no sense, a name is unknown or an override does not fit.
+    """
+    how = Plan(device=choose_device(device), **plan)
+    if not names:
+        raise TomeZooError("expected at least one model, got none; `tome-zoo list` names them")
+    found = [subjects.find(name, setting) for name, setting in itertools.product(names, overrides)]
+    return _run(found, how, progress)
+
+
+def _run(found: Sequence[Subject], plan: Plan, progress: Progress | None) -> Iterator[list[Record]]:
+    total, done = len(found) * len(plan.dtypes) * len(plan.batch_sizes), 0
+    for subject, dtype in itertools.product(found, plan.dtypes):
+        models: Models | None = None
+        forms: list[Variant] = []
+        for batch_size in plan.batch_sizes:
+            if progress is not None:
+                progress(done, total, f"{subject.name}, {dtype}, batch {batch_size}")
+            with _threads(plan.threads), _recompiling(plan):
+                if not forms:
+                    models, forms = variants.prepare(subject, dtype, plan)
+                records = _cell(subject, models, forms, dtype, batch_size, plan)
+            done += 1
+            yield records
+        del models, forms
+        gc.collect()
+        if plan.compile is not None:
+            torch.compiler.reset()
+        if plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+    if progress is not None:
+        progress(total, total, "done")
+
+
+def _cell(
+    subject: Subject, models: Models | None, forms: list[Variant], dtype: str, batch_size: int, plan: Plan
+) -> list[Record]:
+    """Time all forms of a model at one batch size."""
+    timings = [Timing(status=form.status, reason=form.reason) for form in forms]
+    racing = [index for index, form in enumerate(forms) if form.model is not None]
+    if models is not None:
+        try:
+            steps = variants.steps(models, [forms[index] for index in racing], DTYPES[dtype], batch_size, plan)
+        except Exception as error:  # the inputs alone may be too large
+            for index in racing:
+                timings[index].fail(error)
+        else:
+            raced = timing.race(steps, plan.device, seconds=plan.seconds, rounds=plan.rounds)
+            for index, seen in zip(racing, raced, strict=True):
+                timings[index] = seen
+    facts: dict[str, Any] = {
+        "model": subject.name, "source": "timm" if subject.card is None else "tome-zoo",
+        "overrides": dict(subject.overrides), "input": None if models is None else models.shape,
+        "parameters": None if models is None else sum(p.numel() for p in models.unmerged.parameters()),
+        "batch_size": batch_size, "dtype": dtype, "mode": plan.mode, "compile": plan.compile,
+        **environment(plan.device),
+    }  # fmt: skip
+    records = []
+    for form, seen in zip(forms, timings, strict=True):
+        figures = _figures(subject, form, forms[0], seen, timings[0], batch_size)
+        records.append(Record(**facts, **figures, first_call_seconds=seen.first if plan.compile else None))
+    return records
+
+
+def _figures(
+    subject: Subject, form: Variant, base: Variant, seen: Timing, unmerged: Timing, batch_size: int
+) -> dict[str, Any]:
+    """The fields of a record that belong to one form."""
+    score = subject.score(form.r)
+    found: dict[str, Any] = {
+        "variant": "unmerged" if form.r is None else "explicit" if form.explicit else "merging",
+        "r": None if form.r is None else schedule.format(form.r),
+        "status": seen.status, "reason": seen.reason, "attention": form.attention,
+    }  # fmt: skip
+    found |= dict(zip(("score", "metric", "score_source"), score or (None, None, None), strict=True))
+    if form.cost is not None:
+        found |= {
+            "gmacs": form.cost.macs / 1e9, "macs_counter": form.cost.counter,
+            "tokens_in": form.cost.tokens_in, "tokens_out": form.cost.tokens_out,
+        }  # fmt: skip
+    if form.cost is not None and base.cost is not None:
+        found["limit"] = base.cost.macs / form.cost.macs
+    if not seen.ok or not seen.seconds:
+        return found
+    latency = timing.median(seen.seconds)
+    found |= {
+        "latency_ms": 1e3 * latency, "latency_spread": timing.spread(seen.seconds), "rounds": len(seen.seconds),
+        "samples_per_second": batch_size / latency, "peak_mib": seen.peak_mib,
+    }  # fmt: skip
+    if gains := timing.ratios(unmerged, seen):
+        found |= {"speedup": timing.median(gains), "speedup_spread": timing.spread(gains)}
+        found["of_limit"] = found["speedup"] / found["limit"]
+    return found
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """That many threads of the CPU for a while."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _recompiling(plan: Plan) -> AbstractContextManager[None]:
+    """Room for as many programs as there are forms; dynamo is imported only where something is compiled."""
+    if plan.compile is None:
+        return nullcontext()
+    return torch._dynamo.config.patch(recompile_limit=_RECOMPILATIONS)

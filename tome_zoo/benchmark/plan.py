@@ -1,0 +1,73 @@
+"""How everything is timed: checked before anything is built."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tome_zoo import schedule
+from tome_zoo.errors import TomeZooError
+from tome_zoo.evaluation import DTYPES
+from tome_zoo.schedule import R
+
+COMPILE_MODES = ("block", "graph", "cuda-graph")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How everything is timed.
+
+    Attributes:
+        r: Merging schedules; None takes those of the card, and 0 and 8 for timm's models.
+        batch_sizes: Inputs a forward.
+        dtypes: Names among `evaluation.DTYPES`: of weights and activations; in training of autocast.
+        device: Where.
+        threads: Of the CPU; None leaves torch's number.
+        compile: One of `COMPILE_MODES`, see `MergingVisionTransformer.compile`; timm's model is compiled whole. None
+            runs eagerly.
+        train: Time a training step instead of inference.
+        checkpointing: Recompute activations in the backward pass.
+        explicit: Also time merging as the paper writes it down (`tome_zoo.explicit`), at each r.
+        seconds: Of timed rounds for each model, dtype and batch size.
+        rounds: Exactly so many rounds instead.
+    """
+
+    r: Sequence[R] | None = None
+    batch_sizes: Sequence[int] = (1,)
+    dtypes: Sequence[str] = ("float32",)
+    device: torch.device
+    threads: int | None = None
+    compile: str | None = None
+    train: bool = False
+    checkpointing: bool = False
+    explicit: bool = False
+    seconds: float = 10.0
+    rounds: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be timed, before anything is built."""
+        for name in ("r", "batch_sizes", "dtypes"):
+            if getattr(self, name) is not None and not len(getattr(self, name)):
+                raise TomeZooError(f"{name} should name at least one, got none")
+        for entry in self.r or ():
+            schedule.resolve(entry, len(entry) if isinstance(entry, list) else 1)  # depth is checked with each model
+        for size in self.batch_sizes:
+            if size < 1:
+                raise TomeZooError(f"batch size should be at least 1, got {size}")
+        for name in self.dtypes:
+            if name not in DTYPES:
+                raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {name!r}")
+        for name in ("threads", "rounds"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise TomeZooError(f"{name} should be at least 1, got {getattr(self, name)}")
+        if not self.seconds > 0:
+            raise TomeZooError(f"seconds should be above 0, got {self.seconds}")
+        if self.compile not in (None, *COMPILE_MODES):
+            raise TomeZooError(f"compile should be one of {', '.join(COMPILE_MODES)}; got {self.compile!r}")
+        if self.checkpointing and not self.train:
+            raise TomeZooError("checkpointing saves memory in training only: time that with train (--train)")
+
+    @property
+    def mode(self) -> str:
+        """What is timed, as records say it."""
+        return ("training, checkpointing" if self.checkpointing else "training") if self.train else "inference"

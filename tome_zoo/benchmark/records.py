@@ -1,0 +1,193 @@
+"""What a benchmark found: a record for each model, setting and r, and its files `bench.jsonl` and `bench.csv`."""
+
+import csv
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+import tome_zoo
+from tome_zoo.errors import DataError
+
+JSONL = "bench.jsonl"
+CSV = "bench.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One form of a model at one batch size and dtype; times are medians over rounds.
+
+    Attributes:
+        model: Name of the card, or timm's.
+        source: "tome-zoo" or "timm": whose name it is.
+        variant: "unmerged" is timm's own model, with which the others are compared; "merging" is ours, "explicit" is
+            merging with every step written out.
+        r: Merging schedule as the command line writes it; None for "unmerged".
+        overrides: Architecture fields that differ from the card's.
+        input: Shape of one input: channels, frames of a clip, height, width.
+        parameters: Of the model, in units of one.
+        mode: "inference", "training" (forward, loss and backward) or "training, checkpointing".
+        compile: Mode of compilation; None runs eagerly.
+        status: "ok", "out of memory", "refused" or "failed"; `reason` says why.
+        gmacs: 10^9 multiply-accumulates of one input, forward; `macs_counter` says who counted.
+        tokens_in: Tokens before the first block, prefix included; `tokens_out` those behind the last.
+        latency_ms: Milliseconds of a batch; its spread, as that of `speedup`, is interquartile range over median.
+        samples_per_second: Batch size over latency.
+        rounds: Timed calls.
+        peak_mib: Peak memory of a call in MiB: of torch's allocator on CUDA, of the whole process on a CPU.
+        first_call_seconds: The very first call, in which compilation happens; None when eager.
+        speedup: Time of "unmerged" over this one's, the median over the rounds.
+        limit: Multiply-accumulates at r = 0 over those at r: the speed-up if time followed the arithmetic.
+        of_limit: `speedup` / `limit`.
+        score: Accuracy at this r that the card knows, in per cent; `metric` "top1" or "map", `score_source` "reported"
+            or "measured". The benchmark's own weights are random.
+        attention: The attention kernel of inference.
+        device: With its name; `threads` are those of a CPU.
+    """
+
+    model: str
+    source: str
+    variant: str
+    r: str | None
+    overrides: dict[str, Any]
+    input: tuple[int, ...] | None = None
+    parameters: int | None = None
+    batch_size: int
+    dtype: str
+    mode: str
+    compile: str | None
+    status: str = "ok"
+    reason: str = ""
+    gmacs: float | None = None
+    macs_counter: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    latency_ms: float | None = None
+    latency_spread: float | None = None
+    samples_per_second: float | None = None
+    rounds: int | None = None
+    peak_mib: float | None = None
+    first_call_seconds: float | None = None
+    speedup: float | None = None
+    speedup_spread: float | None = None
+    limit: float | None = None
+    of_limit: float | None = None
+    score: float | None = None
+    metric: str | None = None
+    score_source: str | None = None
+    attention: str | None = None
+    device: str
+    threads: int
+    torch: str
+    timm: str
+    version: str
+    date: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it has times."""
+        return self.status == "ok"
+
+    @property
+    def title(self) -> str:
+        """The model and what differs from its card."""
+        return " ".join([self.model, *(f"{key}={_plain(value)}" for key, value in self.overrides.items())])
+
+    @property
+    def setting(self) -> str:
+        """What a figure must have in common to be comparable: batch size, dtype, what is done, how it is compiled."""
+        compiled = [] if self.compile is None else [f"compiled ({self.compile})"]
+        mode = [] if self.mode == "inference" else [self.mode]
+        return ", ".join([f"batch {self.batch_size}", self.dtype, *mode, *compiled])
+
+    def to_json(self) -> dict[str, Any]:
+        """A line of `bench.jsonl`: every key, null where a figure does not exist."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Record":
+        """The record that `to_json` wrote; keys of later versions are left out."""
+        known = {field.name for field in fields(cls)}
+        given = {key: value for key, value in data.items() if key in known}
+        if given.get("input") is not None:
+            given["input"] = tuple(given["input"])
+        return cls(**given)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where and with what is timed: the fields `device`, `threads`, `torch`, `timm`, `version` and `date`."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "device": f"{device.type} ({name})" if device.type in ("cpu", "cuda") else str(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "version": tome_zoo.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def append(folder: str | Path, records: Iterable[Record]) -> Path:
+    """Append the records to `bench.jsonl` of a folder, which is made if need be, and write `bench.csv` of all in it.
+
+    Raises:
+        DataError: If a line of an earlier run is damaged.
+    """
+    path = Path(folder) / JSONL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(record.to_json(), allow_nan=False) + "\n" for record in records)
+    _write_csv(read(path), path.with_name(CSV))
+    return path
+
+
+def read(path: str | Path) -> list[Record]:
+    """The records of a `bench.jsonl`, or of a folder that holds one.
+
+    Raises:
+        DataError: If there is no such file or a line is damaged.
+    """
+    path = Path(path)
+    path = path / JSONL if path.is_dir() else path
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(
+            f"expected records at {path}: {error.strerror}; `tome-zoo bench --output` writes them"
+        ) from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(Record.from_json(json.loads(line)))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}, line {number}: not a record ({error}); remove the line") from None
+    return found
+
+
+def _write_csv(records: Iterable[Record], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Record)], lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            overrides = " ".join(f"{key}={_plain(value)}" for key, value in record.overrides.items())
+            writer.writerow({**record.to_json(), "overrides": overrides, "input": _plain(record.input or ())})
+
+
+def _plain(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()

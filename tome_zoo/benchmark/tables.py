@@ -1,0 +1,101 @@
+"""The records of a benchmark in a terminal: a table for each model, dtype and batch size."""
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tome_zoo.benchmark.records import Record
+
+
+def table(records: Sequence[Record]) -> Table:
+    """The records of one cell, timm's unmerged model first."""
+    first = records[0]
+    compiled = any(record.first_call_seconds is not None for record in records)
+    scored = any(record.score is not None for record in records)
+    made = Table(
+        title=Text(f"{first.title}: {first.setting}", style="bold"),
+        caption=Text(caption(records)),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    made.add_column("\nmodel", no_wrap=True)
+    names = ["tokens\nleft", "\nGMACs", "ms\na batch", "\nspread", "samples\n/s", "speed-\nup", "\nspread"]
+    names += ["MACs\nlimit", "of the\nlimit", "peak\nMiB"]
+    names += ["first\ncall s"] * compiled + ["score\n%"] * scored
+    for name in names:
+        made.add_column(name, justify="right", no_wrap=True)
+    for record in records:
+        cells = [
+            "-" if record.tokens_out is None else str(record.tokens_out),
+            _figure(record.gmacs),
+            _figure(record.latency_ms) if record.ok else record.status,
+            _percent(record.latency_spread, 1),
+            _figure(record.samples_per_second),
+            _times(record.speedup),
+            _percent(None if record.r is None else record.speedup_spread, 1),
+            _times(record.limit),
+            _percent(record.of_limit),
+            "-" if record.peak_mib is None else f"{record.peak_mib:,.0f}",
+        ]
+        cells += [_figure(record.first_call_seconds)] * compiled
+        cells += ["-" if record.score is None else f"{record.score:.2f}"] * scored
+        explicit = ", explicit" * (record.variant == "explicit")
+        made.add_row("timm, unmerged" if record.r is None else f"r = {record.r}{explicit}", *cells)
+    return made
+
+
+def caption(records: Sequence[Record]) -> str:
+    """Where and how the records were made."""
+    first = records[0]
+    facts = []
+    if first.input is not None and first.parameters is not None:
+        facts.append(f"inputs {' x '.join(map(str, first.input))}, {first.parameters / 1e6:,.1f} M parameters")
+    facts.append(first.device + ("" if not first.device.startswith("cpu") else f", {_count(first.threads, 'thread')}"))
+    rounds = {record.rounds for record in records if record.rounds is not None}
+    facts += [_count(count, "round") for count in sorted(rounds)]
+    kernels = list(dict.fromkeys(record.attention for record in records if record.attention is not None))
+    if kernels:
+        facts.append(f"attention {' / '.join(kernels)}")
+    if any(record.macs_counter not in (None, "closed form") for record in records):
+        facts.append("MACs by torch.utils.flop_counter / 2 (matrix products and convolutions only)")
+    return "; ".join([*facts, f"torch {first.torch}, timm {first.timm}"])
+
+
+def failures(records: Iterable[Record]) -> list[str]:
+    """A line for each reason why there are no times, with the forms and settings that it holds for."""
+    found: dict[tuple[str, str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for record in records:
+        if not record.ok:
+            forms, settings = found.setdefault((record.title, record.status, record.reason), ({}, {}))
+            forms["unmerged" if record.r is None else f"r = {record.r}"] = None
+            settings[record.setting] = None
+    return [
+        f"{title}, {', '.join(forms)} ({'; '.join(settings)}): {status}: {reason}"
+        for (title, status, reason), (forms, settings) in found.items()
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _figure(value: float | None) -> str:
+    """Three or four significant digits, thousands with a comma."""
+    if value is None:
+        return "-"
+    if 0 < value < 0.1:
+        return f"{value:.3g}"
+    decimals = 0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 10 else 3
+    return f"{value:,.{decimals}f}"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def _percent(value: float | None, decimals: int = 0) -> str:
+    return "-" if value is None else f"{100 * value:.{decimals}f} %"

@@ -1,0 +1,151 @@
+"""The forms of a model that are timed against each other, and what one call of each does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tome_zoo import attention, schedule
+from tome_zoo.benchmark import subjects, timing
+from tome_zoo.benchmark.plan import Plan
+from tome_zoo.benchmark.subjects import Cost, Models, Subject
+from tome_zoo.evaluation import DTYPES
+from tome_zoo.explicit import explicit
+from tome_zoo.schedule import R
+from tome_zoo.vit import MergingVisionTransformer
+
+
+@dataclass
+class Variant:
+    """One form of a model: timm's own (r is None), or merging at r; without `model` where it cannot be had.
+
+    Attributes:
+        explicit: Merging with every step written out, instead of ours.
+    """
+
+    r: R | None
+    model: nn.Module | None = None
+    cost: Cost | None = None
+    status: str = "ok"
+    reason: str = ""
+    attention: str | None = None
+    explicit: bool = False
+
+
+def prepare(subject: Subject, dtype: str, plan: Plan) -> tuple[Models | None, list[Variant]]:
+    """Build all forms of a model, timm's own first, then one for each r; those that cannot be had say why."""
+    schedules = plan.r if plan.r is not None else subject.schedules
+    try:
+        models = subjects.build(subject, plan.device, torch.float32 if plan.train else DTYPES[dtype])
+        models.unmerged.requires_grad_(plan.train)  # parameters are shared
+        forms = [Variant(None, models.unmerged, subjects.cost(models.unmerged, None, models.shape))]
+    except Exception as error:
+        status, reason = timing.explain(error)
+        return None, [Variant(r, status=status, reason=reason) for r in (None, *schedules)]
+    if models.merging is not None:
+        forms += [_merging(models.merging, r, models.shape) for r in schedules]
+        if plan.explicit:
+            written_out = explicit(models.merging)
+            forms += [replace(_merging(written_out, r, models.shape), explicit=True) for r in schedules]
+    elif plan.r is not None:  # its own form is what r = 0 asks for
+        forms += [Variant(r, status="refused", reason=models.refusal or "") for r in schedules if r != 0]
+    for form in forms:
+        if form.model is not None:
+            form.attention = _attention(form, DTYPES[dtype], plan)
+            form.model.train(plan.train)
+            try:
+                _configure(form, plan)
+            except Exception as error:
+                form.model, (form.status, form.reason) = None, timing.explain(error)
+    return models, forms
+
+
+def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...]) -> Variant:
+    try:
+        cost = subjects.cost(model, r, shape)
+        form = subjects.twin(model)
+        form.r = r
+    except Exception as error:
+        status, reason = timing.explain(error)
+        return Variant(r, status=status, reason=reason)
+    return Variant(r, form, cost)
+
+
+def _configure(form: Variant, plan: Plan) -> None:
+    """Checkpointing and compilation as planned; compilation happens in the first call."""
+    model: Any = form.model
+    if plan.checkpointing:
+        model.set_grad_checkpointing(True)
+    if plan.compile is not None and isinstance(model, MergingVisionTransformer) and form.r is not None:
+        model.compile(mode=plan.compile)
+    elif plan.compile is not None:  # timm's model, whole, with what the mode gives ours
+        options: dict[str, Any] = {}
+        if plan.compile == "cuda-graph":
+            options = {"mode": "reduce-overhead"}
+        elif plan.compile == "graph" and plan.device.type == "cpu":
+            options = {"options": {"freezing": True}}
+        nn.Module.compile(model, dynamic=False, **options)
+
+
+def _attention(form: Variant, dtype: torch.dtype, plan: Plan) -> str | None:
+    """The kernel of the first block at inference, where it is known."""
+    blocks: Any = getattr(form.model, "blocks", None)
+    if plan.train or not blocks or not hasattr(getattr(blocks[0], "attn", None), "fused_attn"):
+        return None
+    if form.explicit:
+        return "explicit softmax"
+    if form.r is None or not any(schedule.resolve(form.r, len(blocks))):
+        return "fused" if blocks[0].attn.fused_attn else "unfused"  # timm's own
+    return attention.kernel_name(plan.device, dtype, form.model.prop_attn)  # type: ignore[union-attr,arg-type]
+
+
+def steps(
+    models: Models, racing: Sequence[Variant], dtype: torch.dtype, batch_size: int, plan: Plan
+) -> list[timing.Step]:
+    """What is called in turn: every form of the model on the same inputs.
+
+    Args:
+        models: For the shape of an input and the number of classes.
+        racing: The forms; each has a model.
+        dtype: Of inputs in inference, of autocast in training.
+        batch_size: Inputs a call.
+        plan: For device, and whether to train.
+    """
+    networks: list[Any] = [form.model for form in racing]
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(batch_size, *models.shape, generator=generator)
+    if not plan.train:
+        inputs = inputs.to(plan.device, dtype)
+        return [partial(_infer, model, inputs) for model in networks]
+    inputs = inputs.to(plan.device)
+    width = getattr(models.unmerged, "num_classes", 0) or models.unmerged.num_features
+    labels = torch.randint(int(width), (batch_size,), generator=generator).to(plan.device)  # type: ignore[arg-type]
+    return [partial(training_step, model, inputs, labels, dtype) for model in networks]
+
+
+def _infer(model: nn.Module, inputs: Tensor) -> None:
+    if inputs.device.type == "cuda":
+        torch.compiler.cudagraph_mark_step_begin()  # outputs of the last call may be overwritten
+    with torch.inference_mode():
+        model(inputs)
+
+
+def training_step(model: nn.Module, inputs: Tensor, labels: Tensor, dtype: torch.dtype) -> None:
+    """Gradients of the cross-entropy: old ones cleared, forward and loss under autocast, backward.
+
+    The weights are left as they are: an optimiser's step costs the same whatever merges.
+
+    Args:
+        model: In training mode, parameters in float32.
+        inputs: float32, `[batch, ...]`.
+        labels: Class numbers, `[batch]`.
+        dtype: Of the forward; float32 means no autocast.
+    """
+    model.zero_grad(set_to_none=True)
+    with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
+        loss = F.cross_entropy(model(inputs).float(), labels)
+    loss.backward()

@@ -1,0 +1,128 @@
+"""`bench`: speed and memory, merged against unmerged."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tome_zoo.commands.options import Device, Dtype, Schedules, parse_schedules
+from tome_zoo.console import Cards, Verbose, fail, note, progress_bar, show
+
+
+class CompileMode(StrEnum):
+    """What is compiled."""
+
+    block = "block"
+    graph = "graph"
+    cuda_graph = "cuda-graph"
+
+
+def bench(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Models of the zoo, or any of timm's.", show_default=False)
+    ],
+    r: Schedules = None,
+    batch_size: Annotated[list[int], typer.Option(min=1, help="Inputs a forward; repeatable.")] = [1],  # noqa: B006
+    dtype: Annotated[list[Dtype], typer.Option(help="Of weights and activations; repeatable.")] = [Dtype.float32],  # noqa: B006
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Change the architecture, e.g. img_size=448 or num_frames=32; a field given twice is tried both ways.",
+        ),
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile both forms.")] = False,
+    compile_mode: Annotated[
+        CompileMode | None, typer.Option(help="block: wait least; graph: run fastest; cuda-graph: and no launch costs.")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Time forward, loss and backward.")] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="With --train: recompute activations in the backward pass.")
+    ] = False,
+    explicit: Annotated[
+        bool, typer.Option("--explicit", help="Also time merging with every step written out, softmax included.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time to take for each model, dtype and batch size.")] = 10.0,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Exactly so many rounds instead.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU.")] = None,
+    device: Device = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for bench.jsonl (appended), bench.csv and bench.png.")
+    ] = None,
+    cards: Cards = None,
+    verbose: Verbose = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each record.")] = False,
+) -> None:
+    """Time models with random weights: timm's unmerged model and ours at each r (without --r: the card's), in turn."""
+    schedules = parse_schedules(r) if r else None
+    overrides = read_settings(settings or [])
+    import json
+
+    from tome_zoo.benchmark import benchmark, records, tables
+
+    mode = compile_mode or (CompileMode.block if compiled else None)
+    found: list[records.Record] = []
+    with progress_bar("bench", "cells") as progress:
+        cells = benchmark(
+            names, r=schedules, overrides=overrides, batch_sizes=batch_size, dtypes=[item.value for item in dtype],
+            device=device, threads=threads, compile=None if mode is None else mode.value, train=train,
+            checkpointing=checkpointing, explicit=explicit, seconds=seconds, rounds=rounds, progress=progress,
+        )  # fmt: skip
+        for cell in cells:
+            found += cell
+            if output is not None:
+                records.append(output, cell)
+            if as_json:
+                for record in cell:
+                    typer.echo(json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False))
+            else:
+                show(tables.table(cell))
+    note(*tables.failures(found))
+    if output is not None:
+        note(f"written: {', '.join(map(str, _written(output, found)))}")
+    if not any(record.ok for record in found):
+        fail("nothing could be timed")
+
+
+def read_settings(texts: list[str]) -> list[dict[str, Any]]:
+    """The settings that --set means: every combination, where a field is given several times.
+
+    Raises:
+        CardError: If a text is not FIELD=VALUE.
+    """
+    from itertools import product
+
+    from tome_zoo.errors import CardError
+
+    values: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise CardError(f"cannot read --set {text!r}: write FIELD=VALUE, e.g. img_size=448 or img_size=1024,128")
+        values.setdefault(name.strip(), []).append(_value(value.strip()))
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, none, several of them with commas between, or else the text."""
+    import json
+
+    if "," in text:
+        return [_value(part) for part in text.split(",")]
+    try:
+        return json.loads("null" if text.lower() == "none" else text.lower())
+    except ValueError:
+        return text
+
+
+def _written(output: Path, found: list[Any]) -> list[Path]:
+    """The files of an output folder, the picture drawn now, if anything merging was timed."""
+    from tome_zoo.benchmark import records
+    from tome_zoo.benchplot import plot_benchmark
+
+    files = [output / records.JSONL, output / records.CSV]
+    if any(record.ok and record.variant == "merging" for record in found):
+        files.append(plot_benchmark(found, output / "bench.png"))
+    return files
