@@ -7,6 +7,7 @@ import typer
 
 from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
 from tome_zoo.console import (
+    INTERRUPTED,
     USER_ERROR,
     Cards,
     Json,
@@ -75,8 +76,9 @@ def eval_command(
                 if first:
                     _tell(results, output, as_json=as_json, update_card=update_card)
         except KeyboardInterrupt:
-            if first:
-                note(f"what was computed is kept in {output}; the same command goes on from there")
+            if not first:
+                raise typer.Exit(INTERRUPTED) from None
+            note(f"what was computed is kept in {output}; the same command goes on from there")
             raise
         except (TomeZooError, OSError):
             if first:
