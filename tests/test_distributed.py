@@ -37,8 +37,8 @@ def torchrun(n, *command):
 def command_line(tiny_zoo, output, *options):
     """`eval` as torchrun takes it."""
     return [
-        "-m", "--", "tome_zoo.cli", "eval", NAME, "--data", tiny_zoo / "image", "--cards", tiny_zoo / "cards",
-        "--output", output, "--r", "0", "--r", "3", "--batch-size", "2", *options,
+        "--no-python", "--", sys.executable, "-m", "tome_zoo.cli", "eval", NAME, "--data", tiny_zoo / "image",
+        "--cards", tiny_zoo / "cards", "--output", output, "--r", "0", "--r", "3", "--batch-size", "2", *options,
     ]  # fmt: skip
 
 

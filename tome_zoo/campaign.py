@@ -1,6 +1,5 @@
 """An evaluation from the plan to the figures: what is left to do, this process's share of it, and all results."""
 
-import copy
 import json
 import logging
 import platform
@@ -51,7 +50,7 @@ def run_share(
     log.info("%s: %d batches of %d samples to do", plan.facts["model"], len(batches), plan.work.samples_a_batch)
     plain = None
     if plan.time_timm:
-        plain = Run(0, runs[0].macs, model=patching.unpatch(copy.deepcopy(model)))
+        plain = Run(0, runs[0].macs, model=patching.unpatch(patching.twin(model)))
     try:
         spent = run_all(plan.work, batches, model, runs, plain, progress)
     finally:  # whatever stops the run, Ctrl-C included, keeps what was computed

@@ -152,16 +152,17 @@ def _results(
     plan: Plan, runs: list[Run], here: distributed.Place, output: str | Path | None, *, resume: bool
 ) -> list[Result]:
     """At rank 0 the results, written to `output`; an r that nothing could be scored at hinders no other."""
-    results, fault = [], None
+    results: list[Result] = []
+    fault: DataError | OSError | None = None
     for run in runs:
         found, counts = gather(plan, run, here)
         if here.rank != 0:
             continue
-        if run.ledger is not None and output is not None:
-            run.ledger.replace(found)
-        try:
+        try:  # other ranks go on to the next r: they must not wait for this one
+            if run.ledger is not None and output is not None:
+                run.ledger.replace(found)
             results.append(summarise(plan, run, found, counts))
-        except DataError as error:
+        except (DataError, OSError) as error:
             fault = fault or error
     if here.rank == 0 and output is not None and results:
         results = write_results(output, results, resume=resume)

@@ -6,7 +6,6 @@ computes all of its tokens. The rules of matching are those of `tome_zoo.merge`,
 Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, arXiv 2210.09461, section 3.
 """
 
-import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from tome_zoo.block import MergingBlock
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import compose, merge_count
+from tome_zoo.patching import twin
 from tome_zoo.vit import MergingVisionTransformer
 
 
@@ -33,8 +33,7 @@ def explicit(model: MergingVisionTransformer) -> MergingVisionTransformer:
         raise UnsupportedModelError(
             f"explicit expected a merging transformer, got {type(model).__name__}: call tome_zoo.patch on it first"
         )
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    same: Any = copy.deepcopy(model, shared)
+    same = twin(model)
     same._reads_prefix_only = _never
     for block in same.blocks:
         block.__class__ = ExplicitBlock

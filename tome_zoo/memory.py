@@ -29,9 +29,8 @@ def track_peak(device: torch.device) -> Iterator[Peak]:
 
     CUDA: the most bytes that torch's allocator had given out on the device. CPU: the largest resident set of the whole
     process, on Linux only; memory that the process keeps from earlier work counts, so that a small block behind a large
-    one looks no smaller than what was kept. It costs some tens of
-    microseconds. Blocks do not nest: an inner one starts the
-    outer's count anew.
+    one looks no smaller than what was kept. It costs some tens of microseconds. Blocks do not nest: an inner one starts
+    the outer's count anew.
 
     Args:
         device: Where the work is done.

@@ -1,5 +1,8 @@
 """`patch` and `unpatch`: merging for a timm model that exists already, or a refusal that says why not."""
 
+import copy
+from typing import Any
+
 from timm.layers import Attention, AttentionPoolLatent
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -83,3 +86,9 @@ def refusal(model: VisionTransformer) -> str | None:
     if pool is not None and (type(pool) is not AttentionPoolLatent or pool.pos_embed is not None):
         return f"its pooling head {type(pool).__name__} needs every token at its own position"
     return None
+
+
+def twin(model: nn.Module) -> Any:
+    """A copy with modules and settings of its own on the same parameters and buffers."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)

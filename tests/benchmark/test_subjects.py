@@ -7,7 +7,7 @@ from timm.models.efficientnet import EfficientNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from tome_zoo import create_model, registry
+from tome_zoo import create_model, patching, registry
 from tome_zoo.benchmark import subjects
 from tome_zoo.errors import TomeZooError
 from tome_zoo.vit import MergingVisionTransformer
@@ -39,7 +39,7 @@ def test_the_baseline_is_timms_class_on_the_same_parameters(tiny_zoo, name):
 
 def test_twins_share_tensors_and_nothing_else(tiny_zoo):
     model = create_model("tiny_image.test", r=2)
-    other = subjects.twin(model)
+    other = patching.twin(model)
     other.r = 4
     assert model.r == 2
     assert other.blocks[0] is not model.blocks[0]

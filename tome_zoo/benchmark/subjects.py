@@ -1,6 +1,5 @@
 """What is timed: a model of the zoo or one of timm's, unmerged and merging, both with the very same weights."""
 
-import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,15 +137,9 @@ def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.flo
     return Models(unmerged_twin(merging), merging, None, shape)  # type: ignore[arg-type]
 
 
-def twin(model: nn.Module) -> Any:
-    """A copy with modules and settings of its own on the same parameters and buffers."""
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
-
-
 def unmerged_twin(model: MergingVisionTransformer) -> VisionTransformer:
     """timm's own model on the same parameters; where timm has none (pooling "prefix_mean"), ours with r = 0."""
-    same = twin(model)
+    same = patching.twin(model)
     same.r = 0
     try:
         return patching.unpatch(same)
@@ -174,7 +167,7 @@ def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
             tokens_in = model.patch_embed.num_patches + model.num_prefix_tokens
             return Cost(counted.total, CLOSED_FORM, tokens_in, counted.tokens[-1])
     if r is not None:
-        model = twin(model)
+        model = patching.twin(model)
         model.r = r  # type: ignore[assignment]
     parameter = next(model.parameters())
     counter = FlopCounterMode(display=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tome_zoo import attention, schedule
+from tome_zoo import attention, patching, schedule
 from tome_zoo.benchmark import subjects, timing
 from tome_zoo.benchmark.plan import Plan
 from tome_zoo.benchmark.subjects import Cost, Models, Subject
@@ -67,7 +67,7 @@ def prepare(subject: Subject, dtype: str, plan: Plan) -> tuple[Models | None, li
 def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...]) -> Variant:
     try:
         cost = subjects.cost(model, r, shape)
-        form = subjects.twin(model)
+        form = patching.twin(model)
         form.r = r
     except Exception as error:
         status, reason = timing.explain(error)
