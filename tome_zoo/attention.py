@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tome_zoo.kernels import blocked, weighted
+from tome_zoo.kernels.linear import linear, plain, product
 
 
 def size_bias(size: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -42,7 +43,7 @@ def attend(
     y = attn.norm(y.transpose(1, 2).reshape(asking.shape[0], asking.shape[1], -1))
     if gate is not None:
         y = y * gate
-    return attn.proj_drop(attn.proj(y)), k
+    return attn.proj_drop(linear(attn.proj, y)), k
 
 
 def weighted_attention(q: Tensor, k: Tensor, v: Tensor, size: Tensor | None, dropout_p: float = 0.0) -> Tensor:
@@ -60,11 +61,10 @@ def weighted_attention(q: Tensor, k: Tensor, v: Tensor, size: Tensor | None, dro
     """
     if size is not None and q.is_cuda and dropout_p == 0.0:
         return weighted.FORMS[weighted.choose(q.dtype)](q, k, v, size.log())
-    bias = size_bias(size, q.dtype)
     if dropout_p == 0.0 and blocked.worthwhile(q, k):
         in_pieces = blocked.compiled_attention if torch.compiler.is_compiling() else blocked.attention
-        return in_pieces(q, k, v, bias)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p)
+        return in_pieces(q, k, v, None if size is None else size.log())
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=size_bias(size, q.dtype), dropout_p=dropout_p)
 
 
 def kernel_name(device: torch.device, dtype: torch.dtype, by_size: bool) -> str:
@@ -94,12 +94,12 @@ def _project(attn: Attention, x: Tensor, n_queries: int | None) -> tuple[Tensor,
     """Queries, keys and values of one linear layer; with `n_queries` no more queries than asked for."""
     batch, n_tokens, _ = x.shape
     heads = (attn.num_heads, attn.head_dim)
-    if n_queries is None or type(attn.qkv) is not nn.Linear:
-        q, k, v = attn.qkv(x).reshape(batch, n_tokens, 3, *heads).permute(2, 0, 3, 1, 4).unbind(0)
+    if n_queries is None or not plain(attn.qkv, nn.Linear):
+        q, k, v = linear(attn.qkv, x).reshape(batch, n_tokens, 3, *heads).permute(2, 0, 3, 1, 4).unbind(0)
         return (q if n_queries is None else q[:, :, :n_queries]), k, v
     width = attn.num_heads * attn.head_dim
     weight, bias = attn.qkv.weight, attn.qkv.bias
-    q = F.linear(x[:, :n_queries], weight[:width], None if bias is None else bias[:width])
-    kv = F.linear(x, weight[width:], None if bias is None else bias[width:])
+    q = product(x[:, :n_queries], weight[:width], None if bias is None else bias[:width])
+    kv = product(x, weight[width:], None if bias is None else bias[width:])
     k, v = kv.reshape(batch, n_tokens, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
     return q.reshape(batch, n_queries, *heads).transpose(1, 2), k, v

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tome_zoo.attention import attend, mean_keys
 from tome_zoo.kernels import merging
+from tome_zoo.kernels.linear import feed_forward
 from tome_zoo.merge import assignment, compose, merge_count, merge_pairs, pair
 
 State = tuple[Tensor, Tensor | None, Tensor | None]
@@ -76,4 +77,4 @@ class MergingBlock(Block):
         return self._feed_forward(x[:, :n] + self.drop_path1(self.ls1(attended)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return x + self.drop_path2(self.ls2(feed_forward(self.mlp, self.norm2(x))))

@@ -48,14 +48,10 @@ def test_every_block_gives_what_the_explicit_one_gives(problem, dtype, tolerance
             tokens, size, _ = block(tokens, size, None, model.r, **options)
 
 
-def test_whole_models_agree_on_every_sample(problem):
+def test_whole_models_agree(problem):
     model, x = problem
     with torch.inference_mode():
-        expected = explicit(model)(x)
-        torch.testing.assert_close(model(x), expected, atol=1e-4, rtol=1e-5)
-        for dtype in (torch.bfloat16, torch.float16):
-            found = _fresh(model).to(dtype)(x.to(dtype))
-            assert torch.equal(found.argmax(1), expected.argmax(1))
+        torch.testing.assert_close(model(x), explicit(model)(x), atol=1e-4, rtol=1e-5)
 
 
 def _fresh(model):

@@ -29,22 +29,28 @@ def masked(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=log_size[:, None, None, :].to(q.dtype))
 
 
-def extra_channels(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
-    """As `masked`, with the bias as part of the scalar product: constant in the query, log size in the key.
+def lengthen(q: Tensor, k: Tensor, log_size: Tensor, pad: int = 0) -> tuple[Tensor, Tensor]:
+    """Queries and keys with two more channels, whose product is sqrt(head_dim) `log_size`, and `pad` channels of zeros.
 
-    The constant is a power of two near sqrt(head_dim), so that it is exact in every dtype, and the log size is split
-    into a rounded part and its remainder, so that what is left of the rounding of bfloat16 is 2^-16 of it.
+    The constant in the query is a power of two near sqrt(head_dim), so that it is exact in every dtype, and the log
+    size in the key is split into a rounded part and its remainder, so that what is left of the rounding of bfloat16 is
+    2^-16 of it.
     """
     width = q.shape[-1]
     constant = 2.0 ** round(math.log2(math.sqrt(width)))
     exact = (log_size * (math.sqrt(width) / constant))[:, None, :, None]  # [batch, 1, tokens, 1], float32
     rounded = exact.to(k.dtype)
     bias = torch.cat([rounded, (exact - rounded.float()).to(k.dtype)], dim=-1).expand(-1, k.shape[1], -1, -1)
-    pad = -(width + 2) % MULTIPLE
     longer_q = torch.cat([q, q.new_full((*q.shape[:-1], 2), constant), q.new_zeros(*q.shape[:-1], pad)], dim=-1)
-    longer_k = torch.cat([k, bias, k.new_zeros(*k.shape[:-1], pad)], dim=-1)
-    longer_v = F.pad(v, (0, 2 + pad))
-    return F.scaled_dot_product_attention(longer_q, longer_k, longer_v, scale=width**-0.5)[..., :width]
+    return longer_q, torch.cat([k, bias, k.new_zeros(*k.shape[:-1], pad)], dim=-1)
+
+
+def extra_channels(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
+    """As `masked`, with the bias as part of the scalar product: constant in the query, log size in the key."""
+    width = q.shape[-1]
+    pad = -(width + 2) % MULTIPLE
+    longer_q, longer_k = lengthen(q, k, log_size, pad)
+    return F.scaled_dot_product_attention(longer_q, longer_k, F.pad(v, (0, 2 + pad)), scale=width**-0.5)[..., :width]
 
 
 def flexible(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
