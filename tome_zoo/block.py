@@ -48,17 +48,7 @@ class MergingBlock(Block):
         """
         if r is None:
             return super().forward(x, **plain)
-        attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)
-        attended = self.drop_path1(self.ls1(attended))
-        if merge_count(r, x.shape[1], protected):
-            pairs = pair(mean_keys(keys), r, protected)
-            if merging.usable(x):
-                x, size = merging.merge_residual(x, attended, size, pairs)
-            else:
-                x, size = merge_pairs(x + attended, size, pairs)
-            trace = None if trace is None else compose(trace, assignment(pairs))
-        else:
-            x = x + attended
+        x, size, trace = self._attend(x, size, trace, merge_count(r, x.shape[1], protected), protected, prop_attn)
         return self._feed_forward(x), size, trace
 
     def lead(self, x: Tensor, size: Tensor | None, n: int, prop_attn: bool = True) -> Tensor:
@@ -75,6 +65,20 @@ class MergingBlock(Block):
         """
         attended, _ = attend(self.attn, self.norm1(x), size if prop_attn else None, n_queries=n)
         return self._feed_forward(x[:, :n] + self.drop_path1(self.ls1(attended)))
+
+    def _attend(
+        self, x: Tensor, size: Tensor | None, trace: Tensor | None, r: int, protected: int, prop_attn: bool
+    ) -> State:
+        """The first half of the block, a room of its own so that keys do not stay in memory during the second."""
+        attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)
+        attended = self.drop_path1(self.ls1(attended))
+        if r == 0:
+            return x + attended, size, trace
+        pairs = pair(mean_keys(keys), r, protected)
+        trace = None if trace is None else compose(trace, assignment(pairs))
+        if merging.usable(x):
+            return *merging.merge_residual(x, attended, size, pairs), trace
+        return *merge_pairs(x + attended, size, pairs), trace
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.drop_path2(self.ls2(feed_forward(self.mlp, self.norm2(x))))

@@ -41,23 +41,30 @@ def attention(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor | None) -> Tenso
     Returns:
         `[batch, heads, queries, head_dim]`.
     """
-    shape, n_keys = q.shape, k.shape[2]
-    if log_size is not None:
-        q, k = lengthen(q, k, log_size)
-    q, k, v = (x.contiguous().flatten(0, 1) for x in (q, k, v))  # [batch * heads, tokens, channels]
+    batch, heads, n_queries, width = q.shape
+    n_keys = k.shape[2]
     narrow = n_keys >= SHORT
     weights_dtype = q.dtype if narrow else torch.float32
-    fitting = CACHE // (shape[2] * n_keys * (q.element_size() + weights_dtype.itemsize))
-    scores = q.new_empty(max(1, min(fitting, len(q))), shape[2], n_keys)
+    bytes_a_head = n_queries * n_keys * (q.element_size() + weights_dtype.itemsize)
+    fitting = max(1, CACHE // bytes_a_head)  # heads, of any sample
+    samples = min(batch, max(1, fitting // heads))
+    some = min(fitting, samples * heads)
+    scores = q.new_empty(some, n_queries, n_keys)
     weights = torch.empty_like(scores, dtype=weights_dtype)
-    out = q.new_empty(len(q), shape[2], shape[3])
-    for first in range(0, len(q), len(scores)):
-        some = slice(first, first + len(scores))
-        here, weighted = (x[: len(q) - first] for x in (scores, weights))
-        torch.baddbmm(here, q[some], k[some].transpose(1, 2), beta=0, alpha=shape[3] ** -0.5, out=here)
-        torch.softmax(here, dim=-1, dtype=weights_dtype, out=weighted)
-        torch.bmm(weighted if narrow else here.copy_(weighted), v[some], out=out[some])
-    return out.view(shape)
+    out = q.new_empty(q.shape)
+    for one in range(0, batch, samples):
+        here = slice(one, one + samples)
+        qs, ks, vs = q[here], k[here], v[here]
+        if log_size is not None:
+            qs, ks = lengthen(qs, ks, log_size[here])
+        qs, ks, vs = (x.contiguous().flatten(0, 1) for x in (qs, ks, vs))  # [samples * heads, tokens, channels]
+        for head in range(0, len(qs), some):
+            part = slice(head, head + some)
+            s, w = (x[: len(qs) - head] for x in (scores, weights))
+            torch.baddbmm(s, qs[part], ks[part].transpose(1, 2), beta=0, alpha=width**-0.5, out=s)
+            torch.softmax(s, dim=-1, dtype=weights_dtype, out=w)
+            torch.bmm(w if narrow else s.copy_(w), vs[part], out=out[here].flatten(0, 1)[part])
+    return out
 
 
 @torch.library.custom_op("tome_zoo::attention_in_pieces", mutates_args=())
