@@ -1,9 +1,11 @@
-"""Attention on the CPU in bfloat16: scores of a few heads at a time, so that they stay in the cache.
+"""Attention on the CPU in bfloat16: scores of a few heads or queries at a time, so that they stay in the cache.
 
 torch's fused kernel widens bfloat16 to float32 piece by piece; plain matrix products run on the bfloat16 units of the
 processor and are 1.4 to 2 times as fast, as long as the scores do not leave the cache. Scores and weights are rounded
 to bfloat16, the softmax between them is computed in float32. Token sizes enter the product as channels of their own.
 """
+
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -45,11 +47,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor | None) -> Tenso
     n_keys = k.shape[2]
     narrow = n_keys >= SHORT
     weights_dtype = q.dtype if narrow else torch.float32
-    bytes_a_head = n_queries * n_keys * (q.element_size() + weights_dtype.itemsize)
-    fitting = max(1, CACHE // bytes_a_head)  # heads, of any sample
+    bytes_a_query = n_keys * (q.element_size() + weights_dtype.itemsize)
+    fitting = max(1, CACHE // (bytes_a_query * n_queries))  # heads, of any sample
     samples = min(batch, max(1, fitting // heads))
     some = min(fitting, samples * heads)
-    scores = q.new_empty(some, n_queries, n_keys)
+    rows = min(n_queries, max(1, CACHE // (bytes_a_query * some)))  # all queries, or some of one head
+    scores = q.new_empty(some, rows, n_keys)
     weights = torch.empty_like(scores, dtype=weights_dtype)
     out = q.new_empty(q.shape)
     for one in range(0, batch, samples):
@@ -58,12 +61,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor | None) -> Tenso
         if log_size is not None:
             qs, ks = lengthen(qs, ks, log_size[here])
         qs, ks, vs = (x.contiguous().flatten(0, 1) for x in (qs, ks, vs))  # [samples * heads, tokens, channels]
-        for head in range(0, len(qs), some):
-            part = slice(head, head + some)
-            s, w = (x[: len(qs) - head] for x in (scores, weights))
-            torch.baddbmm(s, qs[part], ks[part].transpose(1, 2), beta=0, alpha=width**-0.5, out=s)
+        ys = out[here].flatten(0, 1)
+        for head, row in product(range(0, len(qs), some), range(0, n_queries, rows)):
+            part, asking = slice(head, head + some), slice(row, row + rows)
+            s, w = (x[: len(qs) - head, : n_queries - row] for x in (scores, weights))
+            torch.baddbmm(s, qs[part, asking], ks[part].transpose(1, 2), beta=0, alpha=width**-0.5, out=s)
             torch.softmax(s, dim=-1, dtype=weights_dtype, out=w)
-            torch.bmm(w if narrow else s.copy_(w), vs[part], out=out[here].flatten(0, 1)[part])
+            torch.bmm(w if narrow else s.copy_(w), vs[part], out=ys[part, asking])
     return out
 
 
