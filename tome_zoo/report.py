@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tome_zoo.figures import figure, times
 from tome_zoo.results import Result
 
 COLUMNS = (
@@ -60,7 +61,7 @@ def table(members: Sequence[Result]) -> Table:
         f"{first.dataset} ({first.split}), {scored} samples scored, {first.protocol}, {first.dtype}, {first.device}"
     )
     if with_timm:
-        caption += f"; timm's unmerged model: {_figure(first.timm_samples_per_second)} samples/s"
+        caption += f"; timm's unmerged model: {figure(first.timm_samples_per_second)} samples/s"
     made = Table(
         title=Text(first.model, style="bold"),
         caption=Text(caption),
@@ -76,13 +77,13 @@ def table(members: Sequence[Result]) -> Table:
     for name in ("tokens\nleft", "\nGMACs", "fewer\nMACs", *scores, *speeds):
         made.add_column(name, justify="right", no_wrap=True)
     for record, result in zip(records, members, strict=True):
-        cells = [result.r, str(record["tokens_out"]), _figure(result.gmacs), _times(record["gmacs_ratio"])]
+        cells = [result.r, str(record["tokens_out"]), figure(result.gmacs), times(record["gmacs_ratio"])]
         cells.append(f"{result.score:.2f}")
         if result.metric == "top1":
             cells.append(f"{result.top5:.2f}")
-        cells += [_figure(result.samples_per_second), _times(record["speedup_over_r0"])]
+        cells += [figure(result.samples_per_second), times(record["speedup_over_r0"])]
         if with_timm:
-            cells.append(_times(record["speedup_over_timm"]))
+            cells.append(times(record["speedup_over_timm"]))
         made.add_row(*cells)
     return made
 
@@ -112,17 +113,3 @@ def write_csv(results: Iterable[Result], path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_csv(results), encoding="utf-8")
     return path
-
-
-def _figure(value: float | None) -> str:
-    """Three or four significant digits, thousands with a comma."""
-    if value is None:
-        return "-"
-    if 0 < value < 0.1:
-        return f"{value:.3g}"
-    decimals = 0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 10 else 3
-    return f"{value:,.{decimals}f}"
-
-
-def _times(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}x"

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tome_zoo.benchmark.records import Record
+from tome_zoo.figures import figure, percent, times
 
 
 def table(records: Sequence[Record]) -> Table:
@@ -31,17 +32,17 @@ def table(records: Sequence[Record]) -> Table:
     for record in records:
         cells = [
             "-" if record.tokens_out is None else str(record.tokens_out),
-            _figure(record.gmacs),
-            _figure(record.latency_ms) if record.ok else record.status,
-            _percent(record.latency_spread, 1),
-            _figure(record.samples_per_second),
-            _times(record.speedup),
-            _percent(None if record.r is None else record.speedup_spread, 1),
-            _times(record.limit),
-            _percent(record.of_limit),
+            figure(record.gmacs),
+            figure(record.latency_ms) if record.ok else record.status,
+            percent(record.latency_spread, 1),
+            figure(record.samples_per_second),
+            times(record.speedup),
+            percent(None if record.r is None else record.speedup_spread, 1),
+            times(record.limit),
+            percent(record.of_limit),
             "-" if record.peak_mib is None else f"{record.peak_mib:,.0f}",
         ]
-        cells += [_figure(record.first_call_seconds)] * compiled
+        cells += [figure(record.first_call_seconds)] * compiled
         cells += ["-" if record.score is None else f"{record.score:.2f}"] * scored
         explicit = ", explicit" * (record.variant == "explicit")
         made.add_row("timm, unmerged" if record.r is None else f"r = {record.r}{explicit}", *cells)
@@ -81,21 +82,3 @@ def failures(records: Iterable[Record]) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _figure(value: float | None) -> str:
-    """Three or four significant digits, thousands with a comma."""
-    if value is None:
-        return "-"
-    if 0 < value < 0.1:
-        return f"{value:.3g}"
-    decimals = 0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 10 else 3
-    return f"{value:,.{decimals}f}"
-
-
-def _times(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}x"
-
-
-def _percent(value: float | None, decimals: int = 0) -> str:
-    return "-" if value is None else f"{100 * value:.{decimals}f} %"

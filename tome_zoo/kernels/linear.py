@@ -73,14 +73,14 @@ def feed_forward(mlp: Any, x: Tensor) -> Tensor:
     return mlp.drop2(linear(mlp.fc2, mlp.norm(mlp.drop1(x))))
 
 
-def _suits(x: Tensor, part: Tensor) -> bool:
-    """Whether a parameter is an ordinary tensor of the same dtype: no quantised, no sharded one."""
-    return type(part) in (Tensor, nn.Parameter) and part.dtype == x.dtype
-
-
 def plain(module: Any, cls: type[nn.Module]) -> bool:
     """Whether it is just that, without hooks that want to be called."""
     return type(module) is cls and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def _suits(x: Tensor, part: Tensor) -> bool:
+    """Whether a parameter is an ordinary tensor of the same dtype: no quantised, no sharded one."""
+    return type(part) in (Tensor, nn.Parameter) and part.dtype == x.dtype
 
 
 @cache
