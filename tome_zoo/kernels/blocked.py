@@ -1,7 +1,7 @@
 """Attention on the CPU in bfloat16: scores of a few heads or queries at a time, so that they stay in the cache.
 
 torch's fused kernel widens bfloat16 to float32 piece by piece; plain matrix products run on the bfloat16 units of the
-processor and are 1.4 to 2 times as fast, as long as the scores do not leave the cache. Scores and weights are rounded
+processor and are 1.2 to 2 times as fast, as long as the scores do not leave the cache. Scores and weights are rounded
 to bfloat16, the softmax between them is computed in float32. Token sizes enter the product as channels of their own.
 """
 

@@ -1,7 +1,7 @@
 """Linear layers on the CPU by oneDNN, for inference.
 
 For bfloat16 torch takes oneDNN itself, but not GELU in the same pass; for float32 it takes MKL, which on processors
-that Intel did not make is 1.1 to 1.5 times as slow, most so with few tokens. The operator is the one that torch's
+that Intel did not make is up to 1.5 times as slow, most so with few tokens. The operator is the one that torch's
 compiler emits.
 """
 
