@@ -1,10 +1,8 @@
 """Where a model runs: the device, and how many processes decode for it."""
 
-import os
-
 import torch
 
-from tome_zoo import distributed
+from tome_zoo import distributed, processor
 from tome_zoo.errors import TomeZooError
 
 MOST_DECODERS = 8
@@ -35,5 +33,4 @@ def decoders(place: torch.device) -> int:
     """How many processes decode for a model: none on a CPU, which has enough to do, else a share of the processors."""
     if place.type == "cpu":
         return 0
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_DECODERS, mine // distributed.place().local_world))
+    return max(1, min(MOST_DECODERS, processor.cores() // distributed.place().local_world))

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tome_zoo.errors import DataError
+from tome_zoo import jsonl
 
 RESULTS = "results.jsonl"
 TABLE = "results.csv"
@@ -125,17 +124,7 @@ def append_results(folder: str | Path, results: Iterable[Result]) -> Path:
     Half a line at the end, left by a run that was killed while it wrote, is cut off first.
     """
     path = Path(folder) / RESULTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(result.to_json(), allow_nan=False) + "\n" for result in results)
-    with path.open("ab+") as file:
-        file.seek(0)
-        before = file.read()
-        whole = before.rfind(b"\n") + 1
-        if _is_json(before[whole:]):
-            lines = "\n" + lines
-        else:
-            file.truncate(whole)
-        file.write(lines.encode())
+    jsonl.append(path, (result.to_json() for result in results))
     return path
 
 
@@ -165,29 +154,10 @@ def read_results(path: str | Path) -> list[Result]:
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"expected results at {path}: {getattr(error, 'strerror', error)}; `tome-zoo eval --output` writes them"
-        ) from None
-    lines, whole = text.splitlines(), text.endswith("\n")
-    results = []
-    if lines and not whole and not _is_json(lines[-1]):
-        lines.pop()  # half a line, left by a run that was killed while it wrote
-    for number, line in enumerate(lines, start=1):
-        try:
-            data = json.loads(line)
-            if data.get("complete", True):  # up to 0.1.0 runs that were stopped left lines
-                results.append(Result.from_json(data))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path}, line {number}: not a result ({error}); remove the line") from None
-    return results
+    found = jsonl.read(path, _finished, "result", "tome-zoo eval --output")
+    return [result for result in found if result is not None]
 
 
-def _is_json(text: str | bytes) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+def _finished(data: dict[str, Any]) -> Result | None:
+    """The result of a line; None of a run that was stopped, which left lines up to 0.1.0."""
+    return Result.from_json(data) if data.get("complete", True) else None

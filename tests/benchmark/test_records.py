@@ -27,6 +27,11 @@ def test_records_survive_the_file(tiny_zoo, tmp_path):
     assert rows[1]["overrides"] == "img_size=64x32"
     assert rows[1]["input"] == "3x64x32"
     assert float(rows[1]["latency_ms"]) == cells[0][1].latency_ms
+    with path.open("a") as file:
+        file.write('{"model": "left by a run that was ki')
+    assert records.read(path) == cells[0] * 2
+    records.append(tmp_path / "new", cells[0])
+    assert records.read(path) == cells[0] * 3
     path.write_text('{"model": 3}\n')
     with pytest.raises(DataError, match="line 1: not a record"):
         records.read(path)

@@ -20,7 +20,7 @@ SMALL = Architecture(embed_dim=32, depth=2, num_heads=2, patch_size=8, img_size=
 @pytest.fixture(autouse=True)
 def _wanted(monkeypatch):
     """Whatever the processor, oneDNN is taken."""
-    monkeypatch.setattr(module, "_made_by_intel", lambda: False)
+    monkeypatch.setattr(module.processor, "made_by_intel", lambda: False)
     monkeypatch.setattr(module.blocked, "NATIVE", True)
 
 
@@ -92,7 +92,7 @@ def test_traced_and_exported_models_hold_torchs_operators_only():
 
 
 def test_intels_processors_keep_mkl(monkeypatch):
-    monkeypatch.setattr(module, "_made_by_intel", lambda: True)
+    monkeypatch.setattr(module.processor, "made_by_intel", lambda: True)
     x, (weight, bias) = torch.randn(2, 24), parameters()
     with torch.no_grad():
         assert not usable(x, weight, bias)

@@ -1,11 +1,8 @@
 """What a benchmark found: a record for each model, setting and r, and its files `bench.jsonl` and `bench.csv`."""
 
 import csv
-import json
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,8 @@ import timm
 import torch
 
 import tome_zoo
-from tome_zoo.errors import DataError
+from tome_zoo import jsonl, processor
+from tome_zoo.environment import now
 
 JSONL = "bench.jsonl"
 CSV = "bench.csv"
@@ -122,14 +120,14 @@ class Record:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Where and with what is timed: the fields `device`, `threads`, `torch`, `timm`, `version` and `date`."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name()
     return {
         "device": f"{device.type} ({name})" if device.type in ("cpu", "cuda") else str(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "timm": timm.__version__,
         "version": tome_zoo.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
     }
 
 
@@ -140,9 +138,7 @@ def append(folder: str | Path, records: Iterable[Record]) -> Path:
         DataError: If a line of an earlier run is damaged.
     """
     path = Path(folder) / JSONL
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(record.to_json(), allow_nan=False) + "\n" for record in records)
+    jsonl.append(path, (record.to_json() for record in records))
     _write_csv(read(path), path.with_name(CSV))
     return path
 
@@ -155,19 +151,7 @@ def read(path: str | Path) -> list[Record]:
     """
     path = Path(path)
     path = path / JSONL if path.is_dir() else path
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(
-            f"expected records at {path}: {error.strerror}; `tome-zoo bench --output` writes them"
-        ) from None
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(Record.from_json(json.loads(line)))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}, line {number}: not a record ({error}); remove the line") from None
-    return found
+    return jsonl.read(path, Record.from_json, "record", "tome-zoo bench --output")
 
 
 def _write_csv(records: Iterable[Record], path: Path) -> None:
@@ -181,13 +165,3 @@ def _write_csv(records: Iterable[Record], path: Path) -> None:
 
 def _plain(value: Any) -> str:
     return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _processor() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()

@@ -1,6 +1,5 @@
 """`check-data`: whether a data set is whole and can be decoded."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +36,7 @@ def check_data(
 
     from rich.markup import escape
 
-    from tome_zoo import checking
+    from tome_zoo import checking, processor
     from tome_zoo.data import open_dataset
     from tome_zoo.errors import DataError
 
@@ -48,7 +47,7 @@ def check_data(
         note(escape(f"{card.title}: {card.obtain.strip()}"))
         raise
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = processor.cores()
     with progress_bar(f"checking {card.name}") as progress:
         found = checking.check_data(dataset, model, protocol, workers=workers, limit=limit, progress=progress)
     report = found.to_json()

@@ -5,9 +5,6 @@ that Intel did not make is up to 1.5 times as slow, most so with few tokens. The
 compiler emits.
 """
 
-import platform
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
+from tome_zoo import processor
 from tome_zoo.kernels import blocked
 
 PRESENT = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -35,7 +33,7 @@ def usable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and x.device.type == "cpu"
         and _suits(x, weight)
         and (bias is None or _suits(x, bias))
-        and (blocked.NATIVE if x.dtype == torch.bfloat16 else x.dtype == torch.float32 and not _made_by_intel())
+        and _quicker(x.dtype)
     )
 
 
@@ -78,19 +76,15 @@ def plain(module: Any, cls: type[nn.Module]) -> bool:
     return type(module) is cls and not module._forward_hooks and not module._forward_pre_hooks
 
 
+def _quicker(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return blocked.NATIVE
+    return dtype == torch.float32 and not processor.made_by_intel()
+
+
 def _suits(x: Tensor, part: Tensor) -> bool:
     """Whether a parameter is an ordinary tensor of the same dtype: no quantised, no sharded one."""
     return type(part) in (Tensor, nn.Parameter) and part.dtype == x.dtype
-
-
-@cache
-def _made_by_intel() -> bool:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            name = file.read(4096)
-    except OSError:
-        name = platform.processor()
-    return "GenuineIntel" in name
 
 
 if PRESENT:
