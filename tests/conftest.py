@@ -37,7 +37,7 @@ def golden():
 @pytest.fixture
 def make_result():
     """A `Result` with other fields than these."""
-    from tome_zoo.results import Result
+    from tome_zoo.evaluation.results import Result
 
     defaults = {
         "model": "model.tag", "modality": "image", "dataset": "things", "split": "val", "r": "0", "protocol": "p@1",

@@ -76,7 +76,7 @@ def test_version_and_names():
         tome_zoo.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("code", ["import tome_zoo, tome_zoo.cards", "import tome_zoo.cli"])
+@pytest.mark.parametrize("code", ["import tome_zoo, tome_zoo.cards", "import tome_zoo.commands.app"])
 def test_light_imports(code):
     """Neither torch nor anything that decodes is loaded before it is needed."""
     heavy = "{'torch', 'timm', 'torchvision', 'torchaudio', 'av', 'decord', 'matplotlib', 'sklearn'}"

@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 
 from tome_zoo.cards import model_card
-from tome_zoo.cli import app
+from tome_zoo.commands.app import app
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 ROWS = re.findall(r"^\| `(demo_[\w.]+)` \|[^|]*\| ([\d.]+) % \|(.*)\|$", README, re.MULTILINE)

@@ -3,9 +3,9 @@
 import pytest
 
 from tome_zoo.errors import ScheduleError
-from tome_zoo.macs import tokens_per_block
 from tome_zoo.schedule import format as format_r
 from tome_zoo.schedule import parse, resolve
+from tome_zoo.transformer.macs import tokens_per_block
 
 
 @pytest.mark.parametrize(

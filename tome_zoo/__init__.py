@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tome_zoo.cards import register_cards
-    from tome_zoo.evaluation import evaluate, predict
-    from tome_zoo.patching import patch, unpatch
+    from tome_zoo.evaluation.evaluator import evaluate, predict
     from tome_zoo.registry import count_macs, create_model, list_models
+    from tome_zoo.transformer.patching import patch, unpatch
 
 __version__ = "0.1.0"
 
 _HOME = {
     "count_macs": "tome_zoo.registry",
     "create_model": "tome_zoo.registry",
-    "evaluate": "tome_zoo.evaluation",
+    "evaluate": "tome_zoo.evaluation.evaluator",
     "list_models": "tome_zoo.registry",
-    "patch": "tome_zoo.patching",
-    "predict": "tome_zoo.evaluation",
+    "patch": "tome_zoo.transformer.patching",
+    "predict": "tome_zoo.evaluation.evaluator",
     "register_cards": "tome_zoo.cards",
-    "unpatch": "tome_zoo.patching",
+    "unpatch": "tome_zoo.transformer.patching",
 }
 
 __all__ = [

@@ -10,25 +10,18 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from tome_zoo import macs, modalities
-from tome_zoo.architecture import Architecture
-from tome_zoo.cards import (
-    ModelCard,
-    ProtocolCard,
-    Weights,
-    labels,
-    model_card,
-    model_cards,
-    protocol_card,
-)
+from tome_zoo import modalities
+from tome_zoo.cards import ModelCard, ProtocolCard, Weights, labels, model_card, model_cards, protocol_card
 from tome_zoo.cards.read import explain
-from tome_zoo.checkpoints import load_state, read_converted
-from tome_zoo.download import Progress
 from tome_zoo.errors import CardError, CheckpointError, TomeZooError
-from tome_zoo.fetch import fetch
 from tome_zoo.modalities.inputs import Modality
 from tome_zoo.schedule import R
-from tome_zoo.vit import MergingVisionTransformer, build
+from tome_zoo.transformer import macs
+from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.transformer.vit import MergingVisionTransformer, build
+from tome_zoo.weights.download import Progress
+from tome_zoo.weights.fetch import fetch
+from tome_zoo.weights.load import load_state, read_converted
 
 
 class ZooModel(MergingVisionTransformer):

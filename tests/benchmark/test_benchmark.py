@@ -6,7 +6,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from tome_zoo import create_model, registry
-from tome_zoo.benchmark import benchmark, subjects, timing, variants
+from tome_zoo.benchmark import benchmark, models, timing, variants
 from tome_zoo.errors import CardError, TomeZooError
 
 
@@ -113,7 +113,7 @@ def test_what_cannot_merge_is_timed_alone():
     small = ({"img_size": 64},)
     ((unmerged, refused),) = run("efficientnet_b0", r=(0, 8), overrides=small)
     assert unmerged.ok
-    assert (unmerged.source, unmerged.variant, unmerged.macs_counter) == ("timm", "unmerged", subjects.FLOP_COUNTER)
+    assert (unmerged.source, unmerged.variant, unmerged.macs_counter) == ("timm", "unmerged", models.FLOP_COUNTER)
     assert (refused.r, refused.status, refused.latency_ms) == ("8", "refused", None)
     assert "cannot merge" in refused.reason
     ((alone,),) = run("efficientnet_b0", overrides=small)
@@ -141,9 +141,9 @@ def test_running_out_of_memory_is_told_and_the_rest_goes_on(tiny_zoo, monkeypatc
 
 
 def test_a_model_that_cannot_be_built_is_told(tiny_zoo, monkeypatch):
-    build = subjects.build
+    build = models.build
     monkeypatch.setattr(
-        subjects, "build", lambda subject, *rest: 1 / 0 if "video" in subject.name else build(subject, *rest)
+        models, "build", lambda subject, *rest: 1 / 0 if "video" in subject.name else build(subject, *rest)
     )
     broken, good = run("tiny_video.test", "tiny_image.test", r=(0,), batch_sizes=(1,))
     assert [record.status for record in broken] == ["failed", "failed"]

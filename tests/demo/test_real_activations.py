@@ -5,8 +5,8 @@ import torch
 
 import tome_zoo
 from tome_zoo import cards, demo
-from tome_zoo.data import SampleViews, open_dataset
-from tome_zoo.explicit import explicit
+from tome_zoo.benchmark.explicit import explicit
+from tome_zoo.data.dataset import SampleViews, open_dataset
 
 HALF = {"demo_image.shapes": 36, "demo_video.motions": 66, "demo_audio.sounds": 64}  # r at half the arithmetic
 COUNT = 8

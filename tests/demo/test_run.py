@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tome_zoo import cards, cli
+from tome_zoo import cards
+from tome_zoo.commands import app
 from tome_zoo.demo import run
 
 TINY = ("tiny_image.test", "tiny_video.test", "tiny_audio.test")
@@ -45,9 +46,9 @@ def test_it_leaves_results_table_and_picture(tiny_data, tmp_path):
 
 def test_the_command_prints_three_tables(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(run.run_demo, "__kwdefaults__", {**run.run_demo.__kwdefaults__, "models": TINY, "limit": 3})
-    shown = CliRunner().invoke(cli.app, ["demo", "--output", str(tmp_path)])
+    shown = CliRunner().invoke(app.app, ["demo", "--output", str(tmp_path)])
     assert shown.exit_code == 0, shown.output
     for part in (*TINY, "over timm", "over r=0", "GMACs", "mAP", "tradeoff.png"):
         assert part in shown.stdout
-    found = CliRunner().invoke(cli.app, ["demo", "--output", str(tmp_path), "--json"])
+    found = CliRunner().invoke(app.app, ["demo", "--output", str(tmp_path), "--json"])
     assert len(json.loads(found.stdout)) == 7

@@ -1,7 +1,7 @@
 import pytest
 
 from tome_zoo import cards, demo
-from tome_zoo.data import open_dataset
+from tome_zoo.data.dataset import open_dataset
 from tome_zoo.errors import DataError
 
 

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from tome_zoo.architecture import Architecture
-from tome_zoo.modalities import _frames
+from tome_zoo.modalities import _video_frames
 from tome_zoo.modalities.inputs import AudioInput, ImageInput, VideoInput
+from tome_zoo.transformer.architecture import Architecture
 
 Write = Callable[..., Path]
 
@@ -109,10 +109,10 @@ def every_frame() -> Callable[[Path], np.ndarray]:
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Runs a test with decord, wherever it can be trusted, and again without it."""
     if request.param == "pyav":
-        monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+        monkeypatch.setattr(_video_frames, "_decord_module", lambda: None)
     else:
         pytest.importorskip("decord")
-        monkeypatch.setattr(_frames, "_FEW", 0)  # even where PyAV is quicker
+        monkeypatch.setattr(_video_frames, "_FEW", 0)  # even where PyAV is quicker
     return request.param
 
 

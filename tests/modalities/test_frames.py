@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tome_zoo.modalities import _frames, video
+from tome_zoo.modalities import _video_frames, video
 
 
 def turn_track(path: Path, degrees: int) -> None:
@@ -132,14 +132,14 @@ def test_pyav_goes_on_where_decord_fails(write_video, every_frame, monkeypatch):
                 raise RuntimeError("no")
             return torch.from_numpy(expected[indices])  # as under decord's bridge to torch
 
-    monkeypatch.setattr(_frames, "_decord_module", lambda: type("Decord", (), {"VideoReader": Failing}))
-    monkeypatch.setattr(_frames, "_FEW", 0)
+    monkeypatch.setattr(_video_frames, "_decord_module", lambda: type("Decord", (), {"VideoReader": Failing}))
+    monkeypatch.setattr(_video_frames, "_FEW", 0)
     assert np.array_equal(video.read(path).frames(range(40)).numpy(), expected)
 
 
 def test_a_reader_without_decord_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "decord", None)
-    assert _frames._decord_module.__wrapped__() is None
+    assert _video_frames._decord_module.__wrapped__() is None
 
 
 @pytest.mark.usefixtures("decoder")

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from tome_zoo import modalities
-from tome_zoo.data import Dataset, Sample, SampleViews
+from tome_zoo.data.dataset import Dataset, Sample, SampleViews
 from tome_zoo.errors import CardError, MediaError, UnsupportedModelError
-from tome_zoo.modalities import _crops, _frames, video
-from tome_zoo.modalities.embed import TubeletEmbed
+from tome_zoo.modalities import _video_crops, _video_frames, video
 from tome_zoo.modalities.inputs import VideoInput
+from tome_zoo.transformer.embed import TubeletEmbed
 
 
 class Recording:
@@ -126,16 +126,16 @@ def test_a_strided_case_by_hand():
     ],
 )
 def test_scaled_sizes(height, width, target, expected):
-    assert _crops.scaled_size(height, width, target) == expected
+    assert _video_crops.scaled_size(height, width, target) == expected
 
 
 def test_crops_lie_along_the_long_side():
-    assert _crops.crop_offsets(224, 299, (224, 224), 3) == [(0, 0), (0, 38), (0, 75)]
-    assert _crops.crop_offsets(299, 224, (224, 224), 3) == [(0, 0), (38, 0), (75, 0)]
-    assert _crops.crop_offsets(256, 341, (224, 224), 1) == [(16, 59)]
-    assert _crops.crop_offsets(224, 299, (224, 224), 3, math.floor) == [(0, 0), (0, 37), (0, 75)]
+    assert _video_crops.crop_offsets(224, 299, (224, 224), 3) == [(0, 0), (0, 38), (0, 75)]
+    assert _video_crops.crop_offsets(299, 224, (224, 224), 3) == [(0, 0), (38, 0), (75, 0)]
+    assert _video_crops.crop_offsets(256, 341, (224, 224), 1) == [(16, 59)]
+    assert _video_crops.crop_offsets(224, 299, (224, 224), 3, math.floor) == [(0, 0), (0, 37), (0, 75)]
     with pytest.raises(CardError, match="1 or 3"):
-        _crops.crop_offsets(224, 224, (224, 224), 2)
+        _video_crops.crop_offsets(224, 224, (224, 224), 2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 56), (56, 40), (32, 32), (90, 33)])
@@ -207,11 +207,11 @@ def test_models_of_something_else_are_refused(video_spec, image_spec, views_of):
 def test_decord_and_pyav_give_the_same_views(write_video, video_spec, views_of, monkeypatch):
     pytest.importorskip("decord")
     path = write_video(frames=70, rate=25)
-    monkeypatch.setattr(_frames, "_FEW", 0)
+    monkeypatch.setattr(_video_frames, "_FEW", 0)
     reader = video.read(path)
     by_decord = video.views(reader, video_spec(), views_of(4, 3))
     assert reader._decord is not None
-    monkeypatch.setattr(_frames, "_decord_module", lambda: None)
+    monkeypatch.setattr(_video_frames, "_decord_module", lambda: None)
     reader = video.read(path)
     assert torch.equal(video.views(reader, video_spec(), views_of(4, 3)), by_decord)
     assert reader._decord is None

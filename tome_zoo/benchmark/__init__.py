@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from tome_zoo import schedule
-from tome_zoo.benchmark import subjects, timing, variants
+from tome_zoo.benchmark import models, timing, variants
+from tome_zoo.benchmark.models import Models, Subject
 from tome_zoo.benchmark.plan import COMPILE_MODES, Plan
 from tome_zoo.benchmark.records import Record, environment
-from tome_zoo.benchmark.subjects import Models, Subject
 from tome_zoo.benchmark.timing import Timing
 from tome_zoo.benchmark.variants import Variant
 from tome_zoo.errors import TomeZooError
-from tome_zoo.evaluation import DTYPES, choose_device
+from tome_zoo.system.devices import DTYPES, choose_device
 
 __all__ = ["COMPILE_MODES", "Plan", "Record", "benchmark"]
 
@@ -56,7 +56,7 @@ def benchmark(
     how = Plan(device=choose_device(device), **plan)
     if not names:
         raise TomeZooError("expected at least one model, got none; `tome-zoo list` names them")
-    found = [subjects.find(name, setting) for name, setting in itertools.product(names, overrides)]
+    found = [models.find(name, setting) for name, setting in itertools.product(names, overrides)]
     return _run(found, how, progress)
 
 

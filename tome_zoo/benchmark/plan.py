@@ -7,8 +7,8 @@ import torch
 
 from tome_zoo import schedule
 from tome_zoo.errors import TomeZooError
-from tome_zoo.evaluation import DTYPES
 from tome_zoo.schedule import R
+from tome_zoo.system.devices import DTYPES
 
 COMPILE_MODES = ("block", "graph", "cuda-graph")
 
@@ -20,14 +20,14 @@ class Plan:
     Attributes:
         r: Merging schedules; None takes those of the card, and 0 and 8 for timm's models.
         batch_sizes: Inputs a forward.
-        dtypes: Names among `evaluation.DTYPES`: of weights and activations; in training of autocast.
+        dtypes: Names among `system.devices.DTYPES`: of weights and activations; in training of autocast.
         device: Where.
         threads: Of the CPU; None leaves torch's number.
         compile: One of `COMPILE_MODES`, see `MergingVisionTransformer.compile`; timm's model is compiled whole. None
             runs eagerly.
         train: Time a training step instead of inference.
         checkpointing: Recompute activations in the backward pass.
-        explicit: Also time merging as the paper writes it down (`tome_zoo.explicit`), at each r.
+        explicit: Also time merging as the paper writes it down (`tome_zoo.benchmark.explicit`), at each r.
         seconds: Of timed rounds for each model, dtype and batch size.
         rounds: Exactly so many rounds instead.
     """

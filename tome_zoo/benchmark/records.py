@@ -10,8 +10,8 @@ import timm
 import torch
 
 import tome_zoo
-from tome_zoo import jsonl, processor
-from tome_zoo.environment import now
+from tome_zoo.system import devices, jsonl
+from tome_zoo.system.provenance import now
 
 JSONL = "bench.jsonl"
 CSV = "bench.csv"
@@ -120,7 +120,7 @@ class Record:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Where and with what is timed: the fields `device`, `threads`, `torch`, `timm`, `version` and `date`."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else devices.processor_name()
     return {
         "device": f"{device.type} ({name})" if device.type in ("cpu", "cuda") else str(device),
         "threads": torch.get_num_threads(),

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tome_zoo.benchmark.records import Record
-from tome_zoo.figures import figure, percent, times
+from tome_zoo.reports.numbers import figure, percent, times
 
 
 def table(records: Sequence[Record]) -> Table:

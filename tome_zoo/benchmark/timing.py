@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tome_zoo.errors import TomeZooError
-from tome_zoo.memory import track_peak
+from tome_zoo.system.memory import track_peak
 
 log = logging.getLogger(__name__)
 

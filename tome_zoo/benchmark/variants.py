@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tome_zoo import attention, patching, schedule
-from tome_zoo.benchmark import subjects, timing
+from tome_zoo import schedule
+from tome_zoo.benchmark import models, timing
+from tome_zoo.benchmark.explicit import explicit
+from tome_zoo.benchmark.models import Cost, Models, Subject
 from tome_zoo.benchmark.plan import Plan
-from tome_zoo.benchmark.subjects import Cost, Models, Subject
-from tome_zoo.evaluation import DTYPES
-from tome_zoo.explicit import explicit
 from tome_zoo.schedule import R
-from tome_zoo.vit import MergingVisionTransformer
+from tome_zoo.system.devices import DTYPES
+from tome_zoo.transformer import attention, patching
+from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
 @dataclass
@@ -40,19 +41,19 @@ def prepare(subject: Subject, dtype: str, plan: Plan) -> tuple[Models | None, li
     """Build all forms of a model, timm's own first, then one for each r; those that cannot be had say why."""
     schedules = plan.r if plan.r is not None else subject.schedules
     try:
-        models = subjects.build(subject, plan.device, torch.float32 if plan.train else DTYPES[dtype])
-        models.unmerged.requires_grad_(plan.train)  # parameters are shared
-        forms = [Variant(None, models.unmerged, subjects.cost(models.unmerged, None, models.shape))]
+        built = models.build(subject, plan.device, torch.float32 if plan.train else DTYPES[dtype])
+        built.unmerged.requires_grad_(plan.train)  # parameters are shared
+        forms = [Variant(None, built.unmerged, models.cost(built.unmerged, None, built.shape))]
     except Exception as error:
         status, reason = timing.explain(error)
         return None, [Variant(r, status=status, reason=reason) for r in (None, *schedules)]
-    if models.merging is not None:
-        forms += [_merging(models.merging, r, models.shape) for r in schedules]
+    if built.merging is not None:
+        forms += [_merging(built.merging, r, built.shape) for r in schedules]
         if plan.explicit:
-            written_out = explicit(models.merging)
-            forms += [replace(_merging(written_out, r, models.shape), explicit=True) for r in schedules]
+            written_out = explicit(built.merging)
+            forms += [replace(_merging(written_out, r, built.shape), explicit=True) for r in schedules]
     elif plan.r is not None:  # its own form is what r = 0 asks for
-        forms += [Variant(r, status="refused", reason=models.refusal or "") for r in schedules if r != 0]
+        forms += [Variant(r, status="refused", reason=built.refusal or "") for r in schedules if r != 0]
     for form in forms:
         if form.model is not None:
             form.attention = _attention(form, DTYPES[dtype], plan)
@@ -61,12 +62,12 @@ def prepare(subject: Subject, dtype: str, plan: Plan) -> tuple[Models | None, li
                 _configure(form, plan)
             except Exception as error:
                 form.model, (form.status, form.reason) = None, timing.explain(error)
-    return models, forms
+    return built, forms
 
 
 def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...]) -> Variant:
     try:
-        cost = subjects.cost(model, r, shape)
+        cost = models.cost(model, r, shape)
         form = patching.twin(model)
         form.r = r
     except Exception as error:

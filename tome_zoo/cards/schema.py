@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from tome_zoo import schedule
-from tome_zoo.architecture import Architecture
 from tome_zoo.errors import TomeZooError
 from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, VideoInput
+from tome_zoo.transformer.architecture import Architecture
 
 Layout = Literal["timm", "mae", "mae_st", "audiomae", "swag", "torchvision", "videomae", "videomae_hf", "ast_hf"]
 DatasetFormat = Literal["image_folder", "video_list", "kinetics_csv", "class_folders", "audioset_json", "audioset_csv"]
@@ -63,7 +63,7 @@ class Weights(_Card):
         file: A file beside the card; relative paths are resolved when the card is read.
         url: Where the publisher offers it.
         hub: Repository on the Hugging Face hub, with `filename` and, where known, a pinned `revision`.
-        layout: How its keys are named; `tome_zoo.checkpoints` converts it to timm's.
+        layout: How its keys are named; `tome_zoo.weights.load` converts it to timm's.
         md5_prefix: Leading hex digits that its publisher prints; likewise `sha1`, `sha256` (all or leading digits).
         license: Licence of the weights, which is not the licence of this package.
         source: Who published it, and where that is written.

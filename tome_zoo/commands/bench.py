@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tome_zoo.commands.console import Cards, Verbose, fail, note, progress_bar, show
 from tome_zoo.commands.options import Device, Dtype, Schedules, parse_schedules
-from tome_zoo.console import Cards, Verbose, fail, note, progress_bar, show
 
 
 class CompileMode(StrEnum):
@@ -120,7 +120,7 @@ def _value(text: str) -> Any:
 def _written(output: Path, found: list[Any]) -> list[Path]:
     """The files of an output folder, the picture drawn now, if anything merging was timed."""
     from tome_zoo.benchmark import records
-    from tome_zoo.benchplot import plot_benchmark
+    from tome_zoo.benchmark.plot import plot_benchmark
 
     files = [output / records.JSONL, output / records.CSV]
     if any(record.ok and record.variant == "merging" for record in found):

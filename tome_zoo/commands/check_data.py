@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tome_zoo.commands.console import Cards, Json, Verbose, note, progress_bar, show, show_json
 from tome_zoo.commands.options import Root
-from tome_zoo.console import Cards, Json, Verbose, note, progress_bar, show, show_json
 
 SHOWN = 20  # faults
 
@@ -36,20 +36,21 @@ def check_data(
 
     from rich.markup import escape
 
-    from tome_zoo import checking, processor
-    from tome_zoo.data import open_dataset
+    from tome_zoo.data import check
+    from tome_zoo.data.dataset import open_dataset
     from tome_zoo.errors import DataError
+    from tome_zoo.system import devices
 
-    card, model, protocol = checking.how_to_decode(name)
+    card, model, protocol = check.how_to_decode(name)
     try:
         dataset = open_dataset(data, card, split, data_format)
     except DataError:
         note(escape(f"{card.title}: {card.obtain.strip()}"))
         raise
     if workers is None:
-        workers = processor.cores()
+        workers = devices.cores()
     with progress_bar(f"checking {card.name}") as progress:
-        found = checking.check_data(dataset, model, protocol, workers=workers, limit=limit, progress=progress)
+        found = check.check_data(dataset, model, protocol, workers=workers, limit=limit, progress=progress)
     report = found.to_json()
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

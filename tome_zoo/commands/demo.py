@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tome_zoo.commands.console import Json, Verbose, progress_bar, show, show_json
 from tome_zoo.commands.options import Device
-from tome_zoo.console import Json, Verbose, progress_bar, show, show_json
 
 
 def demo(
@@ -16,13 +16,13 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Make three small data sets, evaluate the three embedded models at several r, and draw the trade-off."""
-    from tome_zoo import report
     from tome_zoo.demo.run import run_demo
+    from tome_zoo.reports import tables
 
     with progress_bar("demo") as progress:
         done = run_demo(output, device=device, progress=progress)
     if as_json:
         show_json([result.to_json() for result in done.results])
         return
-    show(*map(report.table, report.group(done.results)))
+    show(*map(tables.table, tables.group(done.results)))
     show(f"written: {done.results_file}, {done.csv_file}, {done.plot_file}  ({done.seconds:.0f} s)")

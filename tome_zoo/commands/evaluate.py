@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
-from tome_zoo.console import (
+from tome_zoo.commands.console import (
     INTERRUPTED,
     USER_ERROR,
     Cards,
@@ -20,9 +19,10 @@ from tome_zoo.console import (
     show_json,
     sigterm_as_ctrl_c,
 )
+from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
 
 if TYPE_CHECKING:
-    from tome_zoo.results import Result
+    from tome_zoo.evaluation.results import Result
 
 
 def eval_command(
@@ -58,20 +58,22 @@ def eval_command(
     schedules = parse_schedules(r) if r else list(card.merging.r)
     if update_card and (weights or limit):
         fail("--update-card states the whole split and the card's own weights: leave out --weights and --limit")
-    from tome_zoo import distributed, evaluation, report
     from tome_zoo.errors import TomeZooError
+    from tome_zoo.evaluation import evaluator
+    from tome_zoo.reports import tables
+    from tome_zoo.system import distributed
 
     output = Path("runs", name) if output is None else output
     with sigterm_as_ctrl_c(), distributed.group() as here:
         first = here.rank == 0  # of several processes one talks
         try:
             with progress_bar(name, hidden=not first) as progress:
-                results = evaluation.evaluate(
+                results = evaluator.evaluate(
                     name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
                     batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit,
                     data_format=data_format, output=output, resume=not fresh, progress=progress,
                 )  # fmt: skip
-            failed = report.failures(results)
+            failed = tables.failures(results)
             with distributed.together():
                 if first:
                     _tell(results, output, as_json=as_json, update_card=update_card)
@@ -91,16 +93,16 @@ def eval_command(
 
 
 def _tell(results: "list[Result]", output: Path, *, as_json: bool, update_card: bool) -> None:
-    from tome_zoo import report
+    from tome_zoo.reports import tables
 
     if update_card:
-        from tome_zoo import card_update
+        from tome_zoo.reports.update_card import update_card as write_measured
 
-        note(f"measured figures written to {card_update.update_card(results, card_folders())}")
+        note(f"measured figures written to {write_measured(results, card_folders())}")
     if as_json:
         show_json([result.to_json() for result in results])
         return
-    show(*map(report.table, report.group(results)))
+    show(*map(tables.table, tables.group(results)))
     note(f"results: {output}")
     seconds = results[0].seconds
     if total := sum(seconds.values()):

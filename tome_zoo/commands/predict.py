@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tome_zoo.commands.console import Cards, Json, Verbose, fail, progress_bar, show_json
 from tome_zoo.commands.options import Device, Name, Weights, parse_schedules
-from tome_zoo.console import Cards, Json, Verbose, fail, progress_bar, show_json
 
 
 def predict(
@@ -26,21 +26,23 @@ def predict(
 
     card = model_card(name)  # an unknown name needs no torch to be told
     (schedule,) = parse_schedules([r], single=True)
-    from tome_zoo import evaluation, registry
+    from tome_zoo import registry
     from tome_zoo.errors import MediaError
+    from tome_zoo.evaluation.prediction import predict as predict_file
+    from tome_zoo.system.devices import choose_device
 
     if weights is None:
         registry.require_classifier(card)
     with progress_bar("fetching weights", "bytes") as progress:
         model = registry.create_model(name, pretrained=True, weights=weights, r=schedule, progress=progress)
     registry.require_classifier(model)
-    model.to(evaluation.choose_device(device))
+    model.to(choose_device(device))
     found: list[dict[str, Any]] = []
     with progress_bar("predicting", "files") as progress:
         for number, file in enumerate(files):
             progress(number, len(files))
             try:
-                best = evaluation.predict(model, file, top_k)
+                best = predict_file(model, file, top_k)
             except MediaError as error:
                 found.append({"file": str(file), "error": str(error)})
             else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tome_zoo.console import Cards, Json, Verbose, note, show, show_json
+from tome_zoo.commands.console import Cards, Json, Verbose, note, show, show_json
 
 
 def report(
@@ -17,16 +17,16 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Print measured figures beside the reported ones, with the difference."""
-    from tome_zoo import comparison
+    from tome_zoo.reports import comparison
 
     compared = comparison.compare(comparison.find_results(folder))
     results = [item.result for item in compared]
     if csv is not None:
-        from tome_zoo import report
+        from tome_zoo.reports import tables
 
-        note(f"table: {report.write_csv(results, csv)}")
+        note(f"table: {tables.write_csv(results, csv)}")
     if plot is not None:
-        from tome_zoo.plot import plot_tradeoff
+        from tome_zoo.reports.plot import plot_tradeoff
 
         note(f"picture: {plot_tradeoff(results, plot)}")
     show_json([item.to_json() for item in compared]) if as_json else show(comparison.table(compared))

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tome_zoo.commands.console import Cards, Json, Verbose, fail, progress_bar, show, show_json
 from tome_zoo.commands.options import Device, Name, Schedules, parse_schedules
-from tome_zoo.console import Cards, Json, Verbose, fail, progress_bar, show, show_json
 
 
 def train(
@@ -41,15 +41,16 @@ def train(
 
     card = model_card(name)
     schedules = parse_schedules(r) if r else None
-    from tome_zoo import evaluation, registry
-    from tome_zoo import train as training
-    from tome_zoo.data import open_dataset
+    from tome_zoo import registry
+    from tome_zoo.data.dataset import open_dataset
     from tome_zoo.demo import RECIPES, retrain
+    from tome_zoo.system.devices import choose_device
+    from tome_zoo.training import trainer
 
     output = Path("runs", f"{name}.safetensors") if output is None else output
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "r": schedules, "seed": seed}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    options |= {"device": evaluation.choose_device(device), "history": output.with_suffix(".jsonl")}
+    options |= {"device": choose_device(device), "history": output.with_suffix(".jsonl")}
     with progress_bar(name, "") as progress:
         if name in RECIPES and weights is None and dataset is None:
             done = retrain.retrain(name, output, data=data, progress=progress, **options)
@@ -59,7 +60,7 @@ def train(
             kind = dataset_card(dataset or card.dataset)
             samples = open_dataset(data, kind, "train")
             fields: dict[str, Any] = {"num_classes": samples.num_classes}
-            done = training.train(
+            done = trainer.train(
                 registry.create_model(name, weights=weights, **fields),
                 samples,
                 validation=open_dataset(data, kind, "val") if "val" in kind.splits else None,

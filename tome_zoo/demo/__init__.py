@@ -40,7 +40,7 @@ class Recipe:
     Attributes:
         dataset: Its data set.
         count: Samples in each split.
-        options: Arguments of `tome_zoo.train.train`.
+        options: Arguments of `tome_zoo.training.trainer.train`.
     """
 
     dataset: str

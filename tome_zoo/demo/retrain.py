@@ -5,11 +5,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tome_zoo import cards, registry
-from tome_zoo.data import Dataset, open_dataset
+from tome_zoo.data.dataset import Dataset, open_dataset
 from tome_zoo.demo import RECIPES, Recipe, write_data
 from tome_zoo.errors import DataError
-from tome_zoo.examples import Progress
-from tome_zoo.train import TrainResult, train
+from tome_zoo.training.in_memory import Progress
+from tome_zoo.training.trainer import TrainResult, train
 
 
 def retrain(
@@ -27,7 +27,7 @@ def retrain(
         output: File of weights to write.
         data: Folder for the data set. A split that lies there already is taken as it is; None uses a temporary folder.
         progress: Called with (done, of how many, doing what).
-        **options: Arguments of `tome_zoo.train.train` other than the recipe's.
+        **options: Arguments of `tome_zoo.training.trainer.train` other than the recipe's.
 
     Raises:
         DataError: If there is no recipe of that name, or a split that lies there is not whole.

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tome_zoo import cards, evaluation, plot, report
+from tome_zoo import cards
 from tome_zoo.demo import write_data
-from tome_zoo.examples import Progress
-from tome_zoo.results import RESULTS, Result
+from tome_zoo.evaluation import evaluator
+from tome_zoo.evaluation.results import RESULTS, Result
+from tome_zoo.reports import plot, tables
+from tome_zoo.training.in_memory import Progress
 
 MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
 
@@ -63,7 +65,7 @@ def run_demo(
         root = write_data(
             card.dataset, output / "data" / card.dataset, progress=_told(progress, f"{card.dataset}: data")
         )
-        results += evaluation.evaluate(
+        results += evaluator.evaluate(
             name,
             root,
             r=card.merging.r,
@@ -78,7 +80,7 @@ def run_demo(
     return Demo(
         results=results,
         results_file=output / RESULTS,
-        csv_file=report.write_csv(results, output / "tradeoff.csv"),
+        csv_file=tables.write_csv(results, output / "tradeoff.csv"),
         plot_file=plot.plot_tradeoff(results, output / "tradeoff.png"),
         seconds=time.monotonic() - begin,
     )

@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tome_zoo.architecture import Architecture
 from tome_zoo.errors import CardError
 from tome_zoo.modalities.inputs import Spec, ViewProtocol
+from tome_zoo.transformer.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,11 +11,11 @@ import torchaudio.compliance.kaldi
 import torchaudio.transforms
 from torch import Tensor
 
-from tome_zoo.architecture import Architecture
 from tome_zoo.errors import MediaError
+from tome_zoo.modalities._audio_decode import decode
 from tome_zoo.modalities._checks import input_of, regular_file, single_view
-from tome_zoo.modalities._samples import decode
 from tome_zoo.modalities.inputs import AudioInput, Spec, ViewProtocol
+from tome_zoo.transformer.architecture import Architecture
 
 WINDOW = 25.0  # ms, Kaldi's frame length
 
@@ -84,7 +84,7 @@ def token_grid(spec: Spec) -> tuple[int, int, int]:
 
 def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
     """The patch embedding for timm's `embed_layer=`: timm's own, or one of overlapping patches."""
-    from tome_zoo.modalities.embed import patch_embed
+    from tome_zoo.transformer.embed import patch_embed
 
     return patch_embed(architecture)
 

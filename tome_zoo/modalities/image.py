@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tome_zoo.architecture import Architecture
 from tome_zoo.errors import CardError, MediaError
 from tome_zoo.modalities._checks import input_of, modest, regular_file, single_view
 from tome_zoo.modalities.inputs import ImageInput, Spec, ViewProtocol
+from tome_zoo.transformer.architecture import Architecture
 
 _INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _WARNINGS = threading.Lock()  # `warnings.catch_warnings` is not safe among threads
@@ -93,7 +93,7 @@ def token_grid(spec: Spec) -> tuple[int, int, int]:
 
 def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
     """The patch embedding for timm's `embed_layer=`: timm's own, or one of overlapping patches."""
-    from tome_zoo.modalities.embed import patch_embed
+    from tome_zoo.transformer.embed import patch_embed
 
     return patch_embed(architecture)
 

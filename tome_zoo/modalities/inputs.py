@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tome_zoo.architecture import Architecture
+from tome_zoo.transformer.architecture import Architecture
 
 Modality = Literal["image", "video", "audio"]
 Sampling = Literal["clip", "strided"]

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tome_zoo.architecture import Architecture
 from tome_zoo.errors import CardError
 from tome_zoo.modalities._checks import input_of
-from tome_zoo.modalities._crops import Cropper
-from tome_zoo.modalities._frames import Video
+from tome_zoo.modalities._video_crops import Cropper
+from tome_zoo.modalities._video_frames import Video
 from tome_zoo.modalities.inputs import Spec, VideoInput, ViewProtocol
+from tome_zoo.transformer.architecture import Architecture
 
 
 def read(path: str | Path, spec: Spec | None = None) -> Video:
@@ -116,7 +116,7 @@ def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
     Raises:
         CardError: If the architecture has no frames, or patches that overlap.
     """
-    from tome_zoo.modalities.embed import TubeletEmbed
+    from tome_zoo.transformer.embed import TubeletEmbed
 
     if architecture.num_frames is None or architecture.tubelet_size is None:
         raise CardError("a video model needs num_frames and tubelet_size")

@@ -1,0 +1,202 @@
+"""What is timed: a model of the zoo or one of timm's, unmerged and merging, both with the very same weights."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tome_zoo import registry, schedule
+from tome_zoo.cards import ModelCard, model_card, model_cards
+from tome_zoo.errors import CardError, TomeZooError, UnsupportedModelError
+from tome_zoo.schedule import R
+from tome_zoo.transformer import patching
+from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.transformer.macs import count_macs
+from tome_zoo.transformer.vit import MergingVisionTransformer
+
+CLOSED_FORM = "closed form"
+FLOP_COUNTER = "torch.utils.flop_counter / 2"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model before it is built.
+
+    Attributes:
+        name: Of a card, or of one of timm's models.
+        overrides: Fields of `Architecture` that differ from the card's.
+    """
+
+    name: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def card(self) -> ModelCard | None:
+        """The zoo's card; None for one of timm's models."""
+        return model_card(self.name) if self.name in model_cards() else None
+
+    @property
+    def schedules(self) -> Sequence[R]:
+        """The r worth timing: the card's, or 0 and 8."""
+        return (0, 8) if self.card is None else tuple(self.card.merging.r)
+
+    def score(self, r: R | None) -> tuple[float, str, str] | None:
+        """What the card knows of accuracy at an r: (per cent, "top1" or "map", "reported" or "measured").
+
+        Published figures come before our own, those with a remark last; a changed architecture has none.
+        """
+        if self.card is None or self.overrides:
+            return None
+        wanted = schedule.format(0 if r is None else r)
+        figures = [
+            (bool(getattr(figure, "note", "")), kind == "measured", figure, kind)
+            for kind, known in (("reported", self.card.reported), ("measured", self.card.measured))
+            for figure in known
+            if schedule.format(figure.r) == wanted
+        ]
+        for *_, figure, kind in sorted(figures, key=lambda entry: entry[:2]):
+            for metric in ("top1", "map"):
+                if (value := getattr(figure, metric)) is not None:
+                    return value, metric, kind
+        return None
+
+
+@dataclass
+class Models:
+    """A built model in both forms.
+
+    Attributes:
+        unmerged: What merging is compared with: timm's own model.
+        merging: The merging model on the same parameters; None where `refusal` says why timm's model cannot merge.
+        shape: Of an input without the batch, `[channels, ...]`.
+    """
+
+    unmerged: nn.Module
+    merging: MergingVisionTransformer | None
+    refusal: str | None
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-accumulates of one input and who counted them; tokens before the first and behind the last block."""
+
+    macs: int
+    counter: str
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+
+def find(name: str, overrides: Mapping[str, Any] | None = None) -> Subject:
+    """The subject of that name, checked as far as that goes without building it.
+
+    Raises:
+        CardError: If neither the zoo nor timm has the name, or the overrides are no architecture.
+    """
+    overrides = dict(overrides or {})
+    fields = Architecture.model_fields
+    for key in overrides:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise CardError(f"{key!r} cannot be set; {hint}The fields are {', '.join(fields)}")
+    if name in model_cards():
+        registry.create_model(name, device="meta", **overrides)
+    elif not _known_to_timm(name):
+        near = difflib.get_close_matches(name, [*model_cards(), *timm.list_models(), *timm.list_pretrained()], n=4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`tome-zoo list` names the zoo's"
+        raise CardError(f"neither the zoo nor timm {timm.__version__} has a model {name!r}; {hint}")
+    return Subject(name, overrides)
+
+
+def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> Models:
+    """Build a subject with random weights: how long a forward takes does not depend on what the weights say.
+
+    Raises:
+        TomeZooError: If timm cannot build it with these overrides.
+    """
+    model: nn.Module
+    if subject.card is None:
+        model, shape = _build_timm(subject)
+    else:
+        model = own = registry.create_model(subject.name, **subject.overrides)
+        a = own.card.architecture
+        shape = (a.in_chans, *(() if a.num_frames is None else (a.num_frames,)), *a.size)
+    model = model.to(device, dtype).eval()
+    refusal = None if isinstance(model, MergingVisionTransformer) else patching.refusal(model)
+    if refusal is not None:
+        return Models(model, None, f"{subject.name} cannot merge: {refusal}", shape)
+    merging = patching.patch(model) if subject.card is None else model
+    return Models(unmerged_twin(merging), merging, None, shape)  # type: ignore[arg-type]
+
+
+def unmerged_twin(model: MergingVisionTransformer) -> VisionTransformer:
+    """timm's own model on the same parameters; where timm has none (pooling "prefix_mean"), ours with r = 0."""
+    same = patching.twin(model)
+    same.r = 0
+    try:
+        return patching.unpatch(same)
+    except UnsupportedModelError:
+        return same
+
+
+def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
+    """Count one input: in closed form (the paper's convention), or what torch's counter sees of matrix products.
+
+    Args:
+        model: Merging, or any other.
+        r: Merging schedule; None for a model that does not merge.
+        shape: Of an input without the batch.
+
+    Raises:
+        ScheduleError: If `r` is no schedule for the model.
+    """
+    if isinstance(model, VisionTransformer) and (isinstance(model, MergingVisionTransformer) or _plain(model)):
+        try:
+            counted = count_macs(model, 0 if r is None else r)
+        except UnsupportedModelError:
+            pass
+        else:
+            tokens_in = model.patch_embed.num_patches + model.num_prefix_tokens
+            return Cost(counted.total, CLOSED_FORM, tokens_in, counted.tokens[-1])
+    if r is not None:
+        model = patching.twin(model)
+        model.r = r  # type: ignore[assignment]
+    parameter = next(model.parameters())
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:  # every product of it is seen
+        model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
+    return Cost(counter.get_total_flops() // 2, FLOP_COUNTER)
+
+
+def _plain(model: nn.Module) -> bool:
+    return patching.refusal(model) is None
+
+
+def _known_to_timm(name: str) -> bool:
+    try:
+        return timm.is_model(name) and timm.models.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # the architecture exists, the tag does not
+        return False
+
+
+def _build_timm(subject: Subject) -> tuple[nn.Module, tuple[int, ...]]:
+    overrides = dict(subject.overrides)
+    try:
+        model = timm.create_model(subject.name, **overrides)
+    except TypeError as error:
+        if set(overrides) != {"img_size"}:  # a convolutional network takes any size without being told
+            raise TomeZooError(f"timm's {subject.name} cannot be built with {overrides}: {error}") from None
+        model = timm.create_model(subject.name)
+    channels, *size = timm.data.resolve_model_data_config(model)["input_size"]
+    side = overrides.get("img_size", size)
+    size = [side, side] if isinstance(side, int) else list(side)
+    return model, (overrides.get("in_chans", channels), *size)

@@ -1,0 +1,52 @@
+"""`list`, `info` and `fetch`: what the cards say, and the weights they name."""
+
+from typing import Annotated
+
+import typer
+
+from tome_zoo.commands.console import Cards, Json, Verbose, fail, note, progress_bar, show, show_json
+from tome_zoo.commands.options import Modality, Name, Schedules, parse_schedules
+
+
+def list_command(
+    pattern: Annotated[str, typer.Argument(help="Wildcards as in file names, e.g. 'video_*'.")] = "*",
+    modality: Annotated[Modality | None, typer.Option(help="Only models of this kind.")] = None,
+    cards: Cards = None,
+    as_json: Json = False,
+) -> None:
+    """List the models with data set, licence, parameters, and score unmerged and merged."""
+    from fnmatch import fnmatchcase
+
+    from tome_zoo.cards import model_cards
+    from tome_zoo.reports.cards import overview, overview_table
+
+    found = [card for name, card in sorted(model_cards().items()) if fnmatchcase(name, pattern)]
+    found = [card for card in found if modality in (None, card.modality)]
+    if as_json:
+        show_json([overview(card) for card in found])
+    elif found:
+        show(overview_table(found))
+    if not found:
+        note(f"no model matches {pattern!r}; wildcards are * and ?, as in '*mae*'")
+
+
+def info(name: Name, r: Schedules = None, cards: Cards = None, as_json: Json = False) -> None:
+    """Show all that is known of a model, with tokens and GMACs at each r."""
+    from tome_zoo.cards import model_card
+    from tome_zoo.reports.cards import details, details_view
+
+    data = details(model_card(name), parse_schedules(r) if r else None)
+    show_json(data) if as_json else show(*details_view(data))
+
+
+def fetch(name: Name, cards: Cards = None, verbose: Verbose = 0, as_json: Json = False) -> None:
+    """Download the weights of a model into the cache, check them, and print where they are."""
+    from tome_zoo.cards import model_card
+    from tome_zoo.weights.fetch import fetch as get
+
+    card = model_card(name)
+    if card.weights is None:
+        fail(f"the card of {name} names no weights: bring a file with --weights")
+    with progress_bar(name, "bytes") as progress:
+        path = get(card.weights, progress=progress)
+    show_json({"name": name, "path": str(path)}) if as_json else typer.echo(path)

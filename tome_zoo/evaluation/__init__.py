@@ -1,0 +1,1 @@
+"""An evaluation: plan -> batches -> forward -> scores on disk -> summary -> results."""

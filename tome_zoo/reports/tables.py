@@ -1,0 +1,115 @@
+"""Results as people and machines read them: tables in a terminal, and CSV. The picture is in `reports/plot.py`."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tome_zoo.evaluation.results import Result
+from tome_zoo.reports.numbers import figure, times
+
+COLUMNS = (
+    "model", "modality", "dataset", "split", "protocol", "weights", "r", "metric", "score", "top5", "classes_scored",
+    "gmacs", "gmacs_ratio", "tokens_out", "samples_per_second", "timm_samples_per_second", "speedup_over_r0",
+    "speedup_over_timm", "n_expected", "n_scored", "n_failed", "views", "batch_size", "dtype", "device",
+)  # fmt: skip
+
+
+def group(results: Iterable[Result]) -> list[list[Result]]:
+    """Results that may be compared: same model, weights, data, protocol and dtype; in order of coming."""
+    by_key: dict[tuple, list[Result]] = {}
+    for result in results:
+        key = (result.model, result.weights, result.dataset, result.split, result.protocol, result.dtype, result.limit)
+        by_key.setdefault(key, []).append(result)
+    return list(by_key.values())
+
+
+def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """One flat record a result with the keys of `COLUMNS`; None where a figure does not exist.
+
+    `gmacs_ratio` and `speedup_over_r0` compare with r = 0 of the same group, if it was run: 2.0 is half the
+    multiply-accumulates, twice the speed. `speedup_over_timm` compares with timm's unmerged model of the same run.
+    """
+    records = []
+    for members in group(results):
+        base = next((result for result in members if result.r == "0"), None)
+        for result in members:
+            record = {column: getattr(result, column, None) for column in COLUMNS}
+            record["tokens_out"] = result.tokens[-1] if result.tokens else None
+            if base is not None:
+                record["gmacs_ratio"] = base.gmacs / result.gmacs
+                record["speedup_over_r0"] = result.samples_per_second / base.samples_per_second
+            if result.timm_samples_per_second is not None:
+                record["speedup_over_timm"] = result.samples_per_second / result.timm_samples_per_second
+            records.append(record)
+    return records
+
+
+def table(members: Sequence[Result]) -> Table:
+    """The results of one group as a table: a row for each r."""
+    first = members[0]
+    records = rows(members)
+    with_timm = first.timm_samples_per_second is not None
+    counts = sorted({(result.n_scored, result.n_expected) for result in members})
+    scored = ", ".join(f"{done:,} of {of:,}" if done != of else f"{of:,}" for done, of in counts)
+    caption = (
+        f"{first.dataset} ({first.split}), {scored} samples scored, {first.protocol}, {first.dtype}, {first.device}"
+    )
+    if with_timm:
+        caption += f"; timm's unmerged model: {figure(first.timm_samples_per_second)} samples/s"
+    made = Table(
+        title=Text(first.model, style="bold"),
+        caption=Text(caption),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    scores = ["top-1\n%", "top-5\n%"] if first.metric == "top1" else ["mAP\n%"]
+    speeds = ["samples\n/s", "speed-up\nover r=0", *(["speed-up\nover timm"] if with_timm else [])]
+    widest = max(len(result.r) for result in members)
+    made.add_column("\nr", justify="right", overflow="fold", min_width=min(widest, 8))  # r block by block may be long
+    for name in ("tokens\nleft", "\nGMACs", "fewer\nMACs", *scores, *speeds):
+        made.add_column(name, justify="right", no_wrap=True)
+    for record, result in zip(records, members, strict=True):
+        cells = [result.r, str(record["tokens_out"]), figure(result.gmacs), times(record["gmacs_ratio"])]
+        cells.append(f"{result.score:.2f}")
+        if result.metric == "top1":
+            cells.append(f"{result.top5:.2f}")
+        cells += [figure(result.samples_per_second), times(record["speedup_over_r0"])]
+        if with_timm:
+            cells.append(times(record["speedup_over_timm"]))
+        made.add_row(*cells)
+    return made
+
+
+def failures(results: Iterable[Result], shown: int = 10) -> list[str]:
+    """A line for each sample that could not be scored, with its reason; at most `shown`, then how many more."""
+    reasons: dict[str, str] = {}
+    for result in results:
+        for failure in result.failed:
+            reasons.setdefault(failure.id, failure.reason)
+    lines = [f"{sample}: {reason}" for sample, reason in reasons.items()]
+    return lines if len(lines) <= shown else [*lines[:shown], f"... and {len(lines) - shown} more"]
+
+
+def to_csv(results: Iterable[Result]) -> str:
+    """The records of `rows` as CSV: a header, then one line a result; numbers in full, nothing where None."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(results))
+    return text.getvalue()
+
+
+def write_csv(results: Iterable[Result], path: str | Path) -> Path:
+    """Write `to_csv` to a file, whose folder is made if need be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_csv(results), encoding="utf-8")
+    return path

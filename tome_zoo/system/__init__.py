@@ -1,0 +1,1 @@
+"""This machine: devices, processor, memory, processes, versions, JSON lines."""

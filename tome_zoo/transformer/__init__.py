@@ -1,0 +1,1 @@
+"""The transformer with merging: shape, tokenizers, attention, block, whole models, patching of existing ones."""
