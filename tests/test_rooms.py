@@ -14,6 +14,7 @@ ORDER = (  # from the top; what stands higher may import what stands lower
     "benchmark",
     "demo",
     "reports",
+    "visualize",
     "training",
     "evaluation",
     "registry",
