@@ -13,7 +13,7 @@ from tome_zoo.cards.catalogue import (
     reload_cards,
     unregister_cards,
 )
-from tome_zoo.cards.labels import label_ids, labels, read_labels
+from tome_zoo.cards.labels import labels, model_dataset, model_labels, read_classes, read_labels
 from tome_zoo.cards.schema import DatasetCard, Measured, Merging, ModelCard, ProtocolCard, Reported, Weights
 
 __all__ = [
@@ -28,12 +28,14 @@ __all__ = [
     "card_folder",
     "dataset_card",
     "dataset_cards",
-    "label_ids",
     "labels",
     "model_card",
     "model_cards",
+    "model_dataset",
+    "model_labels",
     "protocol_card",
     "protocol_cards",
+    "read_classes",
     "read_labels",
     "register_cards",
     "reload_cards",

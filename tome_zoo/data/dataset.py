@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tome_zoo import modalities
-from tome_zoo.cards import read_labels
+from tome_zoo.cards import read_classes
 from tome_zoo.cards.schema import DatasetCard
 from tome_zoo.data.formats import read_split
 from tome_zoo.data.formats.split import Classes, Sample, Source
@@ -78,7 +78,7 @@ def open_dataset(
         raise DataError(f"data set {card.name} has no split {split!r}, expected one of {', '.join(card.splits)}{hint}")
     if not root.exists():
         raise DataError(f"{root}: no such folder; expected data set {card.name} there (its card says how to obtain it)")
-    ids, names = ((), ()) if card.labels is None else read_labels(card.labels, card.num_classes)
+    ids, names = read_classes(card)
     found, listing = read_split(Source(root, card, split, Classes(card, ids, names)), data_format)
     return Dataset(
         card=card,
