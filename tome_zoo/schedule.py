@@ -118,4 +118,4 @@ def format(r: R | Sequence[int | float]) -> str:
         return str(r)
     if isinstance(r, tuple):
         return f"{r[0]}:{str(r[1]).removesuffix('.0')}"
-    return ",".join(map(str, r)) + ("," if len(r) == 1 else "")
+    return ",".join(map(str, r or [0])) + ("," if len(r) < 2 else "")
