@@ -34,10 +34,10 @@ def test_figures_follow_from_the_times(tiny_zoo, monkeypatch):
     """Known times in, known figures out: the speed-up is the median of the ratios, not the ratio of the medians."""
     times = {0: [0.4, 0.8, 1.0], 1: [0.2, 0.1, 1.0]}
 
-    def race(steps, device, **options):
-        return [timing.Timing(seconds=times[i], first=9.0, peak_mib=5.0) for i in range(len(steps))]
+    def time_in_turn(steps, device, **options):
+        return [timing.StepTiming(seconds=times[i], first=9.0, peak_mib=5.0) for i in range(len(steps))]
 
-    monkeypatch.setattr(timing, "race", race)
+    monkeypatch.setattr(timing, "time_in_turn", time_in_turn)
     ((unmerged, merging),) = run("tiny_image.test", r=(2,), batch_sizes=(4,))
     assert merging.latency_ms == pytest.approx(200)
     assert merging.samples_per_second == pytest.approx(20)

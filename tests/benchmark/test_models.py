@@ -18,7 +18,7 @@ SMALL = {"img_size": 64, "depth": 3, "embed_dim": 32, "num_heads": 2}
 
 
 def build(name, **overrides):
-    return models.build(models.find(name, overrides), CPU)
+    return models.build(models.find_subject(name, overrides), CPU)
 
 
 @pytest.mark.parametrize("name", ["tiny_image.test", "tiny_video.test", "tiny_audio.test", "tiny_encoder.test"])
@@ -70,7 +70,7 @@ def test_timm_is_not_given_what_it_does_not_take():
 
 def test_a_model_that_timm_does_not_have_is_compared_with_itself():
     name = next(n for n in registry.list_models() if create_model(n, device="meta").global_pool == "prefix_mean")
-    built = models.unmerged_twin(create_model(name, device="meta", r=8))
+    built = models.unmerged_form(create_model(name, device="meta", r=8))
     assert isinstance(built, MergingVisionTransformer)
     assert built.r == 0
 
@@ -102,10 +102,10 @@ def test_a_network_without_closed_form_is_counted_by_its_convolutions():
 
 
 def test_scores_are_the_cards():
-    subject = models.find("vit_large_patch16_224.mae_ft_in1k")
+    subject = models.find_subject("vit_large_patch16_224.mae_ft_in1k")
     assert subject.score(8) == (84.22, "top1", "reported")
     assert subject.score(None) == subject.score(0)
     assert subject.score(7) is None
-    assert models.find("vit_large_patch16_224.mae_ft_in1k", {"img_size": 448}).score(8) is None
-    assert models.find("demo_audio.sounds").score(0)[1:] == ("map", "measured")
-    assert models.find("efficientnet_b0").score(0) is None
+    assert models.find_subject("vit_large_patch16_224.mae_ft_in1k", {"img_size": 448}).score(8) is None
+    assert models.find_subject("demo_audio.sounds").score(0)[1:] == ("map", "measured")
+    assert models.find_subject("efficientnet_b0").score(0) is None

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def test_each_round_begins_with_another_one(n):
     calls = []
     steps = [lambda index=index: calls.append(index) for index in range(n)]
-    timings = timing.race(steps, CPU, rounds=7)
+    timings = timing.time_in_turn(steps, CPU, rounds=7)
     assert calls[: 3 * n] == [*range(n)] * 3  # first call, memory, warm-up
     rounds = [calls[i : i + n] for i in range(3 * n, len(calls), n)]
     assert rounds == [[(turn + i) % n for i in range(n)] for turn in range(7)]
@@ -24,8 +24,8 @@ def test_each_round_begins_with_another_one(n):
 
 
 def test_rounds_fill_the_time_given_and_are_at_least_three():
-    assert len(timing.race([lambda: None], CPU, seconds=1e-9)[0].seconds) == 3
-    assert len(timing.race([lambda: None], CPU, seconds=0.05)[0].seconds) > 3
+    assert len(timing.time_in_turn([lambda: None], CPU, seconds=1e-9)[0].seconds) == 3
+    assert len(timing.time_in_turn([lambda: None], CPU, seconds=0.05)[0].seconds) > 3
 
 
 def failing(error, after=0):
@@ -42,7 +42,7 @@ def failing(error, after=0):
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 5])
 def test_one_that_fails_is_left_out_and_the_others_go_on(after):
     step, calls = failing(torch.OutOfMemoryError("too large\nmore"), after)
-    good, bad = timing.race([lambda: None, step], CPU, rounds=4)
+    good, bad = timing.time_in_turn([lambda: None, step], CPU, rounds=4)
     assert (bad.status, bad.reason, bad.seconds) == ("out of memory", "too large", [])
     assert len(calls) == after + 1
     assert good.ok
@@ -61,20 +61,20 @@ def test_one_that_fails_is_left_out_and_the_others_go_on(after):
     ],
 )
 def test_failures_are_told_apart(error, status, reason):
-    found = timing.explain(error)
+    found = timing.status_and_reason(error)
     assert found[0] == status
     assert reason in found[1]
 
 
 def test_a_run_in_which_all_fail_ends():
     step, _ = failing(RuntimeError("no"), after=4)
-    assert [timing.status for timing in timing.race([step], CPU, seconds=60)] == ["failed"]
+    assert [timing.status for timing in timing.time_in_turn([step], CPU, seconds=60)] == ["failed"]
 
 
 def test_an_interruption_is_not_swallowed():
     step, _ = failing(KeyboardInterrupt(), after=4)
     with pytest.raises(KeyboardInterrupt):
-        timing.race([step], CPU, rounds=9)
+        timing.time_in_turn([step], CPU, rounds=9)
 
 
 def test_statistics_against_numpy():
@@ -82,12 +82,12 @@ def test_statistics_against_numpy():
     ordered = np.sort(values)
     assert timing.median(values) == ordered[11]
     assert timing.spread(values) == pytest.approx((np.percentile(values, 75) - np.percentile(values, 25)) / ordered[11])
-    over, under = timing.Timing(seconds=[2.0, 6.0]), timing.Timing(seconds=[1.0, 2.0])
+    over, under = timing.StepTiming(seconds=[2.0, 6.0]), timing.StepTiming(seconds=[1.0, 2.0])
     assert timing.ratios(over, under) == [2.0, 3.0]
 
 
 def test_a_failure_can_be_looked_into(caplog):
     step, _ = failing(RuntimeError("deep inside"))
     with caplog.at_level(logging.DEBUG, logger="tome_zoo.benchmark.timing"):
-        timing.race([step], CPU, rounds=1)
+        timing.time_in_turn([step], CPU, rounds=1)
     assert "deep inside" in caplog.text

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from tome_zoo import benchmark as bench
 from tome_zoo.benchmark import benchmark, models, variants
-from tome_zoo.benchmark.plan import Plan
+from tome_zoo.benchmark.settings import BenchmarkSettings
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 CPU = torch.device("cpu")
@@ -29,10 +29,10 @@ def test_training_is_timed_for_all_forms(tiny_zoo, checkpointing, dtype):
 
 
 def test_training_leaves_finite_gradients_and_the_weights(tiny_zoo):
-    plan = Plan(r=(0, 4), device=CPU, train=True, checkpointing=True, batch_sizes=(3,))
-    built, forms = variants.prepare(models.find("tiny_image.test"), "bfloat16", plan)
+    settings = BenchmarkSettings(r=(0, 4), device=CPU, train=True, checkpointing=True, batch_sizes=(3,))
+    built, forms = variants.prepare(models.find_subject("tiny_image.test"), "bfloat16", settings)
     before = {name: p.clone() for name, p in built.unmerged.named_parameters()}
-    for form, step in zip(forms, variants.steps(built, forms, torch.bfloat16, 3, plan), strict=True):
+    for form, step in zip(forms, variants.steps(built, forms, torch.bfloat16, 3, settings), strict=True):
         assert form.model.training
         assert form.model.grad_checkpointing
         step()
@@ -86,8 +86,8 @@ def test_merging_written_out_is_timed_beside_on_the_same_weights(tiny_zoo):
     ]  # fmt: skip
     assert cell[4].attention == "explicit softmax"
     assert cell[4].gmacs == cell[2].gmacs
-    plan = Plan(r=(4,), device=CPU, explicit=True)
-    built, (_, ours, written_out) = variants.prepare(models.find("tiny_image.test"), "float32", plan)
+    settings = BenchmarkSettings(r=(4,), device=CPU, explicit=True)
+    built, (_, ours, written_out) = variants.prepare(models.find_subject("tiny_image.test"), "float32", settings)
     x = torch.randn(2, *built.shape)
     torch.testing.assert_close(written_out.model(x), ours.model(x), atol=1e-5, rtol=1e-5)
     assert next(written_out.model.parameters()) is next(built.unmerged.parameters())

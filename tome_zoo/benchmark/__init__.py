@@ -10,15 +10,15 @@ import torch
 
 from tome_zoo import schedule
 from tome_zoo.benchmark import models, timing, variants
-from tome_zoo.benchmark.models import Models, Subject
-from tome_zoo.benchmark.plan import COMPILE_MODES, Plan
+from tome_zoo.benchmark.models import ModelPair, Subject
 from tome_zoo.benchmark.records import Record, environment
-from tome_zoo.benchmark.timing import Timing
+from tome_zoo.benchmark.settings import COMPILE_MODES, BenchmarkSettings
+from tome_zoo.benchmark.timing import StepTiming
 from tome_zoo.benchmark.variants import Variant
 from tome_zoo.errors import TomeZooError
 from tome_zoo.system.devices import DTYPES, choose_device
 
-__all__ = ["COMPILE_MODES", "Plan", "Record", "benchmark"]
+__all__ = ["COMPILE_MODES", "BenchmarkSettings", "Record", "benchmark"]
 
 _RECOMPILATIONS = 256  # every model, r and batch size is a program of its own
 
@@ -31,7 +31,7 @@ def benchmark(
     overrides: Sequence[Mapping[str, Any]] = ({},),
     device: torch.device | str | None = None,
     progress: Progress | None = None,
-    **plan: Any,
+    **fields: Any,
 ) -> Iterator[list[Record]]:
     """Time models unmerged and merging, on random weights and synthetic inputs of their own shape.
 
@@ -45,77 +45,83 @@ def benchmark(
         overrides: Fields of `Architecture`; every model is timed with each of these settings, in turn.
         device: None means CUDA where there is a device, else the CPU.
         progress: Called with (cells done, cells in all, what comes next).
-        **plan: Fields of `Plan`: r, batch_sizes, dtypes, threads, compile, train, checkpointing, seconds, rounds.
+        **fields: Fields of `BenchmarkSettings`: r, batch_sizes, dtypes, threads, compile, train, checkpointing,
+            seconds, rounds.
 
     Returns:
         As they are done, the records of each model, setting, dtype and batch size: "unmerged" first, then each r.
 
     Raises:
-        TomeZooError: At once, if the plan makes no sense, a name is unknown or an override does not fit.
+        TomeZooError: At once, if a setting makes no sense, a name is unknown or an override does not fit.
     """
-    how = Plan(device=choose_device(device), **plan)
+    settings = BenchmarkSettings(device=choose_device(device), **fields)
     if not names:
         raise TomeZooError("expected at least one model, got none; `tome-zoo list` names them")
-    found = [models.find(name, setting) for name, setting in itertools.product(names, overrides)]
-    return _run(found, how, progress)
+    found = [models.find_subject(name, setting) for name, setting in itertools.product(names, overrides)]
+    return _run(found, settings, progress)
 
 
-def _run(found: Sequence[Subject], plan: Plan, progress: Progress | None) -> Iterator[list[Record]]:
-    total, done = len(found) * len(plan.dtypes) * len(plan.batch_sizes), 0
-    for subject, dtype in itertools.product(found, plan.dtypes):
-        models: Models | None = None
+def _run(found: Sequence[Subject], settings: BenchmarkSettings, progress: Progress | None) -> Iterator[list[Record]]:
+    total, done = len(found) * len(settings.dtypes) * len(settings.batch_sizes), 0
+    for subject, dtype in itertools.product(found, settings.dtypes):
+        models: ModelPair | None = None
         forms: list[Variant] = []
-        for batch_size in plan.batch_sizes:
+        for batch_size in settings.batch_sizes:
             if progress is not None:
                 progress(done, total, f"{subject.name}, {dtype}, batch {batch_size}")
-            with _threads(plan.threads), _recompiling(plan):
+            with _threads(settings.threads), _recompilation_limit(settings):
                 if not forms:
-                    models, forms = variants.prepare(subject, dtype, plan)
-                records = _cell(subject, models, forms, dtype, batch_size, plan)
+                    models, forms = variants.prepare(subject, dtype, settings)
+                records = _cell(subject, models, forms, dtype, batch_size, settings)
             done += 1
             yield records
         del models, forms
         gc.collect()
-        if plan.compile is not None:
+        if settings.compile is not None:
             torch.compiler.reset()
-        if plan.device.type == "cuda":
+        if settings.device.type == "cuda":
             torch.cuda.empty_cache()
     if progress is not None:
         progress(total, total, "done")
 
 
 def _cell(
-    subject: Subject, models: Models | None, forms: list[Variant], dtype: str, batch_size: int, plan: Plan
+    subject: Subject,
+    models: ModelPair | None,
+    forms: list[Variant],
+    dtype: str,
+    batch_size: int,
+    settings: BenchmarkSettings,
 ) -> list[Record]:
     """Time all forms of a model at one batch size."""
-    timings = [Timing(status=form.status, reason=form.reason) for form in forms]
-    racing = [index for index, form in enumerate(forms) if form.model is not None]
+    timings = [StepTiming(status=form.status, reason=form.reason) for form in forms]
+    timed = [index for index, form in enumerate(forms) if form.model is not None]
     if models is not None:
         try:
-            steps = variants.steps(models, [forms[index] for index in racing], DTYPES[dtype], batch_size, plan)
+            steps = variants.steps(models, [forms[index] for index in timed], DTYPES[dtype], batch_size, settings)
         except Exception as error:  # the inputs alone may be too large
-            for index in racing:
+            for index in timed:
                 timings[index].fail(error)
         else:
-            raced = timing.race(steps, plan.device, seconds=plan.seconds, rounds=plan.rounds)
-            for index, seen in zip(racing, raced, strict=True):
+            measured = timing.time_in_turn(steps, settings.device, seconds=settings.seconds, rounds=settings.rounds)
+            for index, seen in zip(timed, measured, strict=True):
                 timings[index] = seen
     facts: dict[str, Any] = {
         "model": subject.name, "source": "timm" if subject.card is None else "tome-zoo",
         "overrides": dict(subject.overrides), "input": None if models is None else models.shape,
         "parameters": None if models is None else sum(p.numel() for p in models.unmerged.parameters()),
-        "batch_size": batch_size, "dtype": dtype, "mode": plan.mode, "compile": plan.compile,
-        **environment(plan.device),
+        "batch_size": batch_size, "dtype": dtype, "mode": settings.mode, "compile": settings.compile,
+        **environment(settings.device),
     }  # fmt: skip
     records = []
     for form, seen in zip(forms, timings, strict=True):
         figures = _figures(subject, form, forms[0], seen, timings[0], batch_size)
-        records.append(Record(**facts, **figures, first_call_seconds=seen.first if plan.compile else None))
+        records.append(Record(**facts, **figures, first_call_seconds=seen.first if settings.compile else None))
     return records
 
 
 def _figures(
-    subject: Subject, form: Variant, base: Variant, seen: Timing, unmerged: Timing, batch_size: int
+    subject: Subject, form: Variant, base: Variant, seen: StepTiming, unmerged: StepTiming, batch_size: int
 ) -> dict[str, Any]:
     """The fields of a record that belong to one form."""
     score = subject.score(form.r)
@@ -157,8 +163,8 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _recompiling(plan: Plan) -> AbstractContextManager[None]:
+def _recompilation_limit(settings: BenchmarkSettings) -> AbstractContextManager[None]:
     """Room for as many programs as there are forms; dynamo is imported only where something is compiled."""
-    if plan.compile is None:
+    if settings.compile is None:
         return nullcontext()
     return torch._dynamo.config.patch(recompile_limit=_RECOMPILATIONS)

@@ -70,7 +70,7 @@ class Subject:
 
 
 @dataclass
-class Models:
+class ModelPair:
     """A built model in both forms.
 
     Attributes:
@@ -95,7 +95,7 @@ class Cost:
     tokens_out: int | None = None
 
 
-def find(name: str, overrides: Mapping[str, Any] | None = None) -> Subject:
+def find_subject(name: str, overrides: Mapping[str, Any] | None = None) -> Subject:
     """The subject of that name, checked as far as that goes without building it.
 
     Raises:
@@ -117,7 +117,7 @@ def find(name: str, overrides: Mapping[str, Any] | None = None) -> Subject:
     return Subject(name, overrides)
 
 
-def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> Models:
+def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> ModelPair:
     """Build a subject with random weights: how long a forward takes does not depend on what the weights say.
 
     Raises:
@@ -133,12 +133,12 @@ def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.flo
     model = model.to(device, dtype).eval()
     refusal = None if isinstance(model, MergingVisionTransformer) else patching.refusal(model)
     if refusal is not None:
-        return Models(model, None, f"{subject.name} cannot merge: {refusal}", shape)
+        return ModelPair(model, None, f"{subject.name} cannot merge: {refusal}", shape)
     merging = patching.patch(model) if subject.card is None else model
-    return Models(unmerged_twin(merging), merging, None, shape)  # type: ignore[arg-type]
+    return ModelPair(unmerged_form(merging), merging, None, shape)  # type: ignore[arg-type]
 
 
-def unmerged_twin(model: MergingVisionTransformer) -> VisionTransformer:
+def unmerged_form(model: MergingVisionTransformer) -> VisionTransformer:
     """timm's own model on the same parameters; where timm has none (pooling "prefix_mean"), ours with r = 0."""
     same = patching.twin(model)
     same.r = 0

@@ -21,7 +21,7 @@ LEAST_ROUNDS = 3
 
 
 @dataclass
-class Timing:
+class StepTiming:
     """What was seen of one way.
 
     Attributes:
@@ -45,11 +45,11 @@ class Timing:
 
     def fail(self, error: Exception) -> None:
         """Note why there are no times."""
-        self.status, self.reason = explain(error)
+        self.status, self.reason = status_and_reason(error)
         self.seconds.clear()
 
 
-def explain(error: Exception) -> tuple[str, str]:
+def status_and_reason(error: Exception) -> tuple[str, str]:
     """Status and reason, one line, of an error."""
     text = next(iter(str(error).strip().splitlines()), "")[:300]
     if isinstance(error, TomeZooError):
@@ -60,9 +60,9 @@ def explain(error: Exception) -> tuple[str, str]:
     return "failed", f"{type(error).__name__}: {text}"
 
 
-def race(
+def time_in_turn(
     steps: Sequence[Step], device: torch.device, *, seconds: float = 10.0, rounds: int | None = None
-) -> list[Timing]:
+) -> list[StepTiming]:
     """Call all steps once a round, another one first in each round, and take the time of every call.
 
     Before that each is called three times: for the first call (compilation), for its peak memory, and once more to
@@ -74,28 +74,28 @@ def race(
         seconds: Rounds are added until they have taken that long, at least 3.
         rounds: Exactly so many instead.
     """
-    timings = [Timing() for _ in steps]
+    timings = [StepTiming() for _ in steps]
 
-    def alive() -> list[int]:
+    def unfailed() -> list[int]:
         return [index for index, timing in enumerate(timings) if timing.ok]
 
-    for index in alive():
+    for index in unfailed():
         timings[index].first = _timed(steps[index], timings[index], device)
     gc.collect()
-    for index in alive():
+    for index in unfailed():
         _trim(device)
         with track_peak(device) as peak:
             _timed(steps[index], timings[index], device)
         timings[index].peak_mib = peak.mib
-    for index in alive():
+    for index in unfailed():
         _timed(steps[index], timings[index], device)
     begin, turn = time.perf_counter(), 0
     while turn < rounds if rounds else turn < LEAST_ROUNDS or time.perf_counter() - begin < seconds:
-        racing = alive()
-        if not racing:
+        timed = unfailed()
+        if not timed:
             break
-        first = turn % len(racing)
-        for index in racing[first:] + racing[:first]:
+        first = turn % len(timed)
+        for index in timed[first:] + timed[:first]:
             taken = _timed(steps[index], timings[index], device)
             if taken is not None:
                 timings[index].seconds.append(taken)
@@ -114,14 +114,14 @@ def spread(values: Sequence[float]) -> float:
     return float((high - low) / middle)
 
 
-def ratios(over: Timing, under: Timing) -> list[float]:
+def ratios(over: StepTiming, under: StepTiming) -> list[float]:
     """How many times as long `over` took as `under`, round by round; empty unless both have all rounds."""
     if len(over.seconds) != len(under.seconds):
         return []
     return [a / b for a, b in zip(over.seconds, under.seconds, strict=True)]
 
 
-def _timed(step: Step, timing: Timing, device: torch.device) -> float | None:
+def _timed(step: Step, timing: StepTiming, device: torch.device) -> float | None:
     """Seconds of one call, the device's work included; None where it fails, which is noted."""
     try:
         synchronize(device)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from tome_zoo import schedule
 from tome_zoo.benchmark import models, timing
 from tome_zoo.benchmark.explicit import explicit
-from tome_zoo.benchmark.models import Cost, Models, Subject
-from tome_zoo.benchmark.plan import Plan
+from tome_zoo.benchmark.models import Cost, ModelPair, Subject
+from tome_zoo.benchmark.settings import BenchmarkSettings
 from tome_zoo.schedule import R
 from tome_zoo.system.devices import DTYPES
 from tome_zoo.transformer import attention, patching
@@ -37,31 +37,31 @@ class Variant:
     explicit: bool = False
 
 
-def prepare(subject: Subject, dtype: str, plan: Plan) -> tuple[Models | None, list[Variant]]:
+def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[ModelPair | None, list[Variant]]:
     """Build all forms of a model, timm's own first, then one for each r; those that cannot be had say why."""
-    schedules = plan.r if plan.r is not None else subject.schedules
+    schedules = settings.r if settings.r is not None else subject.schedules
     try:
-        built = models.build(subject, plan.device, torch.float32 if plan.train else DTYPES[dtype])
-        built.unmerged.requires_grad_(plan.train)  # parameters are shared
+        built = models.build(subject, settings.device, torch.float32 if settings.train else DTYPES[dtype])
+        built.unmerged.requires_grad_(settings.train)  # parameters are shared
         forms = [Variant(None, built.unmerged, models.cost(built.unmerged, None, built.shape))]
     except Exception as error:
-        status, reason = timing.explain(error)
+        status, reason = timing.status_and_reason(error)
         return None, [Variant(r, status=status, reason=reason) for r in (None, *schedules)]
     if built.merging is not None:
         forms += [_merging(built.merging, r, built.shape) for r in schedules]
-        if plan.explicit:
+        if settings.explicit:
             written_out = explicit(built.merging)
             forms += [replace(_merging(written_out, r, built.shape), explicit=True) for r in schedules]
-    elif plan.r is not None:  # its own form is what r = 0 asks for
+    elif settings.r is not None:  # its own form is what r = 0 asks for
         forms += [Variant(r, status="refused", reason=built.refusal or "") for r in schedules if r != 0]
     for form in forms:
         if form.model is not None:
-            form.attention = _attention(form, DTYPES[dtype], plan)
-            form.model.train(plan.train)
+            form.attention = _attention(form, DTYPES[dtype], settings)
+            form.model.train(settings.train)
             try:
-                _configure(form, plan)
+                _configure(form, settings)
             except Exception as error:
-                form.model, (form.status, form.reason) = None, timing.explain(error)
+                form.model, (form.status, form.reason) = None, timing.status_and_reason(error)
     return built, forms
 
 
@@ -71,60 +71,60 @@ def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...]) -> V
         form = patching.twin(model)
         form.r = r
     except Exception as error:
-        status, reason = timing.explain(error)
+        status, reason = timing.status_and_reason(error)
         return Variant(r, status=status, reason=reason)
     return Variant(r, form, cost)
 
 
-def _configure(form: Variant, plan: Plan) -> None:
+def _configure(form: Variant, settings: BenchmarkSettings) -> None:
     """Checkpointing and compilation as planned; compilation happens in the first call."""
     model: Any = form.model
-    if plan.checkpointing:
+    if settings.checkpointing:
         model.set_grad_checkpointing(True)
-    if plan.compile is not None and isinstance(model, MergingVisionTransformer) and form.r is not None:
-        model.compile(mode=plan.compile)
-    elif plan.compile is not None:  # timm's model, whole, with what the mode gives ours
+    if settings.compile is not None and isinstance(model, MergingVisionTransformer) and form.r is not None:
+        model.compile(mode=settings.compile)
+    elif settings.compile is not None:  # timm's model, whole, with what the mode gives ours
         options: dict[str, Any] = {}
-        if plan.compile == "cuda-graph":
+        if settings.compile == "cuda-graph":
             options = {"mode": "reduce-overhead"}
-        elif plan.compile == "graph" and plan.device.type == "cpu":
+        elif settings.compile == "graph" and settings.device.type == "cpu":
             options = {"options": {"freezing": True}}
         nn.Module.compile(model, dynamic=False, **options)
 
 
-def _attention(form: Variant, dtype: torch.dtype, plan: Plan) -> str | None:
+def _attention(form: Variant, dtype: torch.dtype, settings: BenchmarkSettings) -> str | None:
     """The kernel of the first block at inference, where it is known."""
     blocks: Any = getattr(form.model, "blocks", None)
-    if plan.train or not blocks or not hasattr(getattr(blocks[0], "attn", None), "fused_attn"):
+    if settings.train or not blocks or not hasattr(getattr(blocks[0], "attn", None), "fused_attn"):
         return None
     if form.explicit:
         return "explicit softmax"
     if form.r is None or not any(schedule.resolve(form.r, len(blocks))):
         return "fused" if blocks[0].attn.fused_attn else "unfused"  # timm's own
-    return attention.kernel_name(plan.device, dtype, form.model.prop_attn)  # type: ignore[union-attr,arg-type]
+    return attention.kernel_name(settings.device, dtype, form.model.prop_attn)  # type: ignore[union-attr,arg-type]
 
 
 def steps(
-    models: Models, racing: Sequence[Variant], dtype: torch.dtype, batch_size: int, plan: Plan
+    models: ModelPair, timed: Sequence[Variant], dtype: torch.dtype, batch_size: int, settings: BenchmarkSettings
 ) -> list[timing.Step]:
     """What is called in turn: every form of the model on the same inputs.
 
     Args:
         models: For the shape of an input and the number of classes.
-        racing: The forms; each has a model.
+        timed: The forms; each has a model.
         dtype: Of inputs in inference, of autocast in training.
         batch_size: Inputs a call.
         plan: For device, and whether to train.
     """
-    networks: list[Any] = [form.model for form in racing]
+    networks: list[Any] = [form.model for form in timed]
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(batch_size, *models.shape, generator=generator)
-    if not plan.train:
-        inputs = inputs.to(plan.device, dtype)
+    if not settings.train:
+        inputs = inputs.to(settings.device, dtype)
         return [partial(_infer, model, inputs) for model in networks]
-    inputs = inputs.to(plan.device)
+    inputs = inputs.to(settings.device)
     width = getattr(models.unmerged, "num_classes", 0) or models.unmerged.num_features
-    labels = torch.randint(int(width), (batch_size,), generator=generator).to(plan.device)  # type: ignore[arg-type]
+    labels = torch.randint(int(width), (batch_size,), generator=generator).to(settings.device)  # type: ignore[arg-type]
     return [partial(training_step, model, inputs, labels, dtype) for model in networks]
 
 

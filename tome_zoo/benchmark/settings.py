@@ -14,7 +14,7 @@ COMPILE_MODES = ("block", "graph", "cuda-graph")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BenchmarkSettings:
     """How everything is timed.
 
     Attributes:
