@@ -1,5 +1,6 @@
 """The decoding loop: in this process and in others, which may die, hang or not start."""
 
+import importlib
 import json
 import resource
 import subprocess
@@ -13,7 +14,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from misbehaving import Does
 from PIL import Image
 
 from tome_zoo.cards import DatasetCard
@@ -125,11 +125,16 @@ def test_sounds_are_decoded_by_their_modality(tmp_path):
 
 
 @pytest.fixture
-def run() -> Callable:
-    def start(does: Does, items: list[int], count: int = 2, timeout: float = 60.0) -> list:
-        return list(WorkerPool(does, count, timeout=timeout).imap(items))
+def does(monkeypatch) -> Callable:
+    """What processes do; they find it by this process's `sys.path`."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    from misbehaving import Does
 
-    return start
+    return Does
+
+
+def run(function: Callable, items: list[int], count: int = 2, timeout: float = 60.0) -> list:
+    return list(WorkerPool(function, count, timeout=timeout).imap(items))
 
 
 @pytest.mark.parametrize(
@@ -141,8 +146,8 @@ def run() -> Callable:
         ("hangs", "longer than 1 s"),
     ],
 )
-def test_a_process_that_is_lost_costs_its_file_alone(run, what, words):
-    found = run(Does({3: what, 4: what}), list(range(9)), timeout=1.0 if what == "hangs" else 60.0)
+def test_a_process_that_is_lost_costs_its_file_alone(does, what, words):
+    found = run(does({3: what, 4: what}), list(range(9)), timeout=1.0 if what == "hangs" else 60.0)
     for item, outcome in enumerate(found):
         if item in (3, 4):
             assert outcome.tensor is None
@@ -152,30 +157,30 @@ def test_a_process_that_is_lost_costs_its_file_alone(run, what, words):
             assert torch.equal(outcome.tensor, torch.full((4,), float(item)))
 
 
-def test_a_process_that_is_killed_once_costs_nothing(run, tmp_path):
-    found = run(Does({1: "killed once"}, marker=tmp_path / "been here"), [0, 1, 2])
+def test_a_process_that_is_killed_once_costs_nothing(does, tmp_path):
+    found = run(does({1: "killed once"}, marker=tmp_path / "been here"), [0, 1, 2])
     assert [outcome.result for outcome in found] == [0, 1, 2]
     assert (tmp_path / "been here").exists()
 
 
-def test_thousands_of_results_need_neither_shared_memory_nor_open_files(run):
+def test_thousands_of_results_need_neither_shared_memory_nor_open_files(does):
     kept = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, kept[1]))
     try:
-        found = run(Does({}, numbers=1000), list(range(1500)))
+        found = run(does({}, numbers=1000), list(range(1500)))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, kept)
     assert [int(outcome.tensor[-1]) for outcome in found] == list(range(1500))
 
 
-def test_results_larger_than_a_pipe(run):
-    found = run(Does({}, numbers=3_000_000), [7, 8, 9, 10, 11])
+def test_results_larger_than_a_pipe(does):
+    found = run(does({}, numbers=3_000_000), [7, 8, 9, 10, 11])
     for item, outcome in zip([7, 8, 9, 10, 11], found, strict=True):
         assert torch.equal(outcome.tensor, torch.full((3_000_000,), float(item)))
 
 
-def test_nothing_is_left_running_when_nobody_asks_any_more():
-    pool = WorkerPool(Does({}), 2, timeout=60)
+def test_nothing_is_left_running_when_nobody_asks_any_more(does):
+    pool = WorkerPool(does({}), 2, timeout=60)
     items = pool.imap(range(10**6))
     next(items)
     processes = [worker.process for worker in pool._workers]
@@ -193,6 +198,24 @@ def test_a_loop_without_processes_goes_on_in_this_one(pictures, spec, monkeypatc
     found = list(decode(pictures, range(6), spec, ONE_VIEW, workers=2))
     assert [item.index for item in found if item.reason is None] == [0, 3, 5]
     assert "no processes for decoding (no processes left): this one decodes" in caplog.text
+
+
+def test_what_processes_cannot_do_is_told_before_they_begin():
+    with pytest.raises(StartError, match="pickle"):
+        WorkerPool(lambda item: (item, None), 1, timeout=60)  # type: ignore[misc]
+    pool = WorkerPool(_Unknown(), 1, timeout=60)
+    with pytest.raises(StartError, match="ModuleNotFoundError: No module named 'nowhere_at_all'"):
+        list(pool.imap([1, 2]))
+
+
+class _Unknown:
+    """Something that another process cannot unpickle."""
+
+    def __reduce__(self) -> tuple:
+        return importlib.import_module, ("nowhere_at_all",)
+
+    def __call__(self, item: int) -> tuple[int, None]:
+        return item, None
 
 
 def test_a_script_needs_no_guard_of_its_main_module(pictures, tmp_path):

@@ -179,7 +179,9 @@ class WorkerPool:
     def _receive(self, worker: _Worker) -> None:
         try:
             if not worker.ready:
-                worker.results.recv()
+                fault = worker.results.recv()
+                if fault is not None:
+                    raise StartError(fault)
                 worker.ready = True
                 return
             result, shape, error = worker.results.recv()
@@ -308,8 +310,13 @@ def _serve(tasks: Connection, results: Connection) -> None:
 
         fcntl.fcntl(results.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
     with suppress(EOFError, OSError):  # the parent is gone
-        function: Function = pickle.loads(tasks.recv_bytes())
-        results.send("ready")
+        function: Function
+        try:
+            function = pickle.loads(tasks.recv_bytes())
+        except Exception as error:
+            results.send(f"{type(error).__name__}: {error}")
+            return
+        results.send(None)
         while True:
             item = tasks.recv()
             result, tensor, fault = None, None, None
