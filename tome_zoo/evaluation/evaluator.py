@@ -131,7 +131,8 @@ def evaluate(
             share = run_batches(plan, network, runs, batches, progress)
         with distributed.raise_together():
             ids_to_send = [
-                scored | {found.samples[i].id for i in own.difference(*(theirs[n] for theirs in done_by_rank[: rank.rank]))}
+                scored
+                | {found.samples[i].id for i in own.difference(*(theirs[n] for theirs in done_by_rank[: rank.rank]))}
                 for n, (scored, own) in enumerate(zip(share.scored, done, strict=True))
             ]
             results = collect_results(plan, runs, share, ids_to_send, output, resume=resume)

@@ -133,9 +133,7 @@ def run_batches(
             run.store.flush()
     seconds = Seconds(in_data, in_model, time.perf_counter() - begin - in_data - in_model)
     if batches:
-        log.info(
-            "%.1f s waiting for data, %.1f s in the model, %.1f s else", seconds.data, seconds.model, seconds.rest
-        )
+        log.info("%.1f s waiting for data, %.1f s in the model, %.1f s else", seconds.data, seconds.model, seconds.rest)
     return Share(
         scored=tuple(lane.scored for lane in lanes),
         failed=tuple(lane.failed for lane in lanes),

@@ -188,4 +188,6 @@ def _claim(folder: Path, key: ScoreKey) -> None:
             file.write(text)
         return
     if found != text:
-        raise DataError(f"{path}: expected the key of {key.folder}, got another or a damaged one: move that folder away")
+        raise DataError(
+            f"{path}: expected the key of {key.folder}, got another or a damaged one: move that folder away"
+        )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,7 @@ def gather_scores(
     return merge_shards([found, stored]), counted, reasons
 
 
-def _summarise(
-    plan: Plan, run: Run, share: Share, found: Shard, counted: set[str], reasons: dict[str, str]
-) -> Result:
+def _summarise(plan: Plan, run: Run, share: Share, found: Shard, counted: set[str], reasons: dict[str, str]) -> Result:
     """The figures at one r from its scores, those of the samples that count."""
     row_of = {sample: row for row, sample in enumerate(found.ids) if sample in counted}
     samples = plan.data.samples
