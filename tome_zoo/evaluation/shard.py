@@ -43,7 +43,7 @@ class Shard:
         self.timings += other.timings
 
     def select(self, wanted: Collection[str]) -> "Shard":
-        """The scores of these samples (a set, if there are many) alone, and the timings of batches that start with one."""
+        """The scores of these samples alone (a set, if many), and the timings of batches that start with one."""
         found = Shard(timings=[timing for timing in self.timings if timing.batch in wanted])
         for sample, stamp, row in zip(self.ids, self.stamps, self.scores, strict=True):
             if sample in wanted:
@@ -87,7 +87,7 @@ class Shard:
 
 
 def merge_shards(shards: Iterable[Shard]) -> Shard:
-    """One shard of several: of several scores for a sample the first, and one timing of a batch under its conditions."""
+    """One shard of several: of several scores for a sample the first, likewise of a batch under the same conditions."""
     whole, samples, timed = Shard(), set[str](), set[tuple[str, Conditions]]()
     for shard in shards:
         for sample, stamp, row in zip(shard.ids, shard.stamps, shard.scores, strict=True):
