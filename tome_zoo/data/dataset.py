@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tome_zoo.cards import read_labels
+from tome_zoo.cards import read_classes
 from tome_zoo.cards.schema import DatasetCard
 from tome_zoo.data.formats import read_split
 from tome_zoo.data.formats.split import Classes, Sample, Source
@@ -70,7 +70,7 @@ def open_dataset(
         raise DataError(f"data set {card.name} has no split {split!r}, expected one of {', '.join(card.splits)}{hint}")
     if not root.exists():
         raise DataError(f"{root}: no such folder; expected data set {card.name} there (its card says how to obtain it)")
-    ids, names = ((), ()) if card.labels is None else read_labels(card.labels, card.num_classes)
+    ids, names = read_classes(card)
     found, listing = read_split(Source(root, card, split, Classes(card, ids, names)), data_format)
     return Dataset(
         card=card,
