@@ -39,7 +39,7 @@ def check_data(
     from tome_zoo.errors import DataError
     from tome_zoo.system import devices
 
-    card, model, protocol = check.how_to_decode(name)
+    card, model, protocol = check.resolve_cards(name)
     try:
         dataset = open_dataset(data, card, split, data_format)
     except DataError:
