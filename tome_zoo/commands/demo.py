@@ -15,7 +15,7 @@ def demo(
     verbose: Verbose = 0,
     as_json: Json = False,
 ) -> None:
-    """Make three small data sets, evaluate the three embedded models at several r, and write the trade-off as tables, plot and page."""
+    """Make three small data sets, evaluate the embedded models at several r, and write tables, a plot and a page."""
     from tome_zoo.demo.run import run_demo
     from tome_zoo.reports import tables
 

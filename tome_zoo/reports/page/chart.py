@@ -1,4 +1,4 @@
-"""Charts of a trade-off: score against multiply-accumulates and against throughput, reported figures beside measured."""
+"""Charts of a trade-off: score against multiply-accumulates and against throughput, measured and reported."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple

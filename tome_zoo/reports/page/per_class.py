@@ -37,8 +37,9 @@ def class_costs(scores: GroupScores, r: str, metric: str, labels: Sequence[str])
     """
     table = metrics.multi_hot(scores.targets, len(labels))
     unmerged, merged = (_by_class(scores.scores[key], table, metric) for key in ("0", r))
+    counts = table.sum(axis=0).tolist()
     costs = [
-        ClassCost(labels[c], int(table[:, c].sum()), unmerged[c], merged[c]) for c in np.flatnonzero(table.any(axis=0))
+        ClassCost(labels[c], counts[c], float(unmerged[c]), float(merged[c])) for c in range(len(labels)) if counts[c]
     ]
     return sorted(costs, key=lambda cost: cost.difference)
 

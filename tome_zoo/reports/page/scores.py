@@ -95,7 +95,9 @@ def read_group_scores(folder: Path, results: Sequence[Result]) -> GroupScores | 
 
 
 def _folder_of(folder: Path, result: Result) -> Path:
-    places = sorted((folder if folder.is_dir() else folder.parent).rglob(f"scores/*-{result.key}")) if result.key else []
+    places = (
+        sorted((folder if folder.is_dir() else folder.parent).rglob(f"scores/*-{result.key}")) if result.key else []
+    )
     if not places:
         raise TomeZooError(f"no stored scores at r = {result.r}")
     return places[-1]

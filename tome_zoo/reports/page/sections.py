@@ -180,9 +180,7 @@ def _drawer(
 def _against(scores: GroupScores, r: str, metric: str, labels: Sequence[str], changes: list[Change]) -> Against:
     costs = class_costs(scores, r, metric, labels)
     verdicts = [change.verdict for change in changes]
-    return Against(
-        r, most_changed(costs), len(costs), len(changes), verdicts.count("lost"), verdicts.count("gained")
-    )
+    return Against(r, most_changed(costs), len(costs), len(changes), verdicts.count("lost"), verdicts.count("gained"))
 
 
 def _rows(compared: Sequence[Comparison], intervals: Sequence[Any]) -> list[dict[str, str]]:
