@@ -173,9 +173,7 @@ def test_matching_equals_a_loop(problem):
     assign = match(metric, r, protected)
     units = torch.nn.functional.normalize(metric.float(), dim=-1)
     first_a, first_b = protected + protected % 2, protected + 1 - protected % 2
-    products = units[:, first_a::2] @ units[:, first_b::2].transpose(
-        1, 2
-    )  # rounding depends on the shape
+    products = units[:, first_a::2] @ units[:, first_b::2].transpose(1, 2)  # rounding depends on the shape
     for sample in range(metric.shape[0]):
         unit = units[sample]
         gaps = torch.cat([(unit @ unit.T).flatten(), products[sample].flatten()]).unique().diff()
