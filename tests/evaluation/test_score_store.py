@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tome_zoo.data.stamp import stamp
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation.score_store import Key, Ledger, read_scores
-from tome_zoo.evaluation.shard import Shard, Timing, stamp
+from tome_zoo.evaluation.shard import Shard, Timing
 
 KEY = Key(
     model="model.tag", weights="0123", r="8:-1", prop_attn=True, protocol="p@1", dtype="float32", dataset="things",

@@ -1,6 +1,7 @@
 """The cards: which models, data sets and protocols there are. Reads TOML; imports neither torch nor timm."""
 
 from tome_zoo.cards.catalogue import (
+    card_file,
     card_folder,
     dataset_card,
     dataset_cards,
@@ -9,6 +10,7 @@ from tome_zoo.cards.catalogue import (
     protocol_card,
     protocol_cards,
     register_cards,
+    reload_cards,
     unregister_cards,
 )
 from tome_zoo.cards.labels import labels, model_dataset, model_labels, read_classes, read_labels
@@ -22,6 +24,7 @@ __all__ = [
     "ProtocolCard",
     "Reported",
     "Weights",
+    "card_file",
     "card_folder",
     "dataset_card",
     "dataset_cards",
@@ -35,5 +38,6 @@ __all__ = [
     "read_classes",
     "read_labels",
     "register_cards",
+    "reload_cards",
     "unregister_cards",
 ]

@@ -11,7 +11,6 @@ from tome_zoo.commands.console import (
     Cards,
     Json,
     Verbose,
-    card_folders,
     fail,
     note,
     progress_bar,
@@ -98,11 +97,11 @@ def _tell(results: "list[Result]", output: Path, *, as_json: bool, update_card: 
     if update_card:
         from tome_zoo.reports.update_card import update_card as write_measured
 
-        note(f"measured figures written to {write_measured(results, card_folders())}")
+        note(f"measured figures written to {write_measured(results)}")
     if as_json:
         show_json([result.to_json() for result in results])
         return
-    show(*map(tables.table, tables.group(results)))
+    show(*map(tables.results_table, tables.group_results(results)))
     note(f"results: {output}")
     seconds = results[0].seconds
     if total := sum(seconds.values()):

@@ -3,31 +3,11 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from typing import NamedTuple
 
 from tome_zoo.cards.schema import ModelCard, ProtocolCard
-from tome_zoo.data.dataset import Dataset, SampleViews
-from tome_zoo.evaluation.shard import Stamp, stamp
-
-
-class Decoded(NamedTuple):
-    """A sample as it comes from a worker.
-
-    Attributes:
-        number: Which one.
-        views: `[views, channels, ...]`, or None.
-        reason: Why there are none.
-        stamp: Of the file, taken before it was read.
-    """
-
-    number: int
-    views: Tensor | None
-    reason: str | None
-    stamp: Stamp
+from tome_zoo.data.dataset import Dataset
+from tome_zoo.data.decode import Decoded, decode
 
 
 @dataclass(frozen=True)
@@ -59,30 +39,10 @@ class Work:
 
     def decoded(self, batches: Sequence["Batch"], pin_memory: bool) -> Iterator[list[Decoded]]:
         """The samples of each batch, decoded once, in order."""
-        loader = DataLoader(
-            Subset(
-                _Stamped(SampleViews(self.data, self.card, self.protocol)),
-                [index for batch in batches for index in batch.indices],
-            ),
-            batch_size=None,
-            num_workers=self.workers,
-            collate_fn=_same,
-            pin_memory=pin_memory,
-        )
-        items = iter(loader)
+        wanted = [index for batch in batches for index in batch.indices]
+        items = decode(self.data, wanted, self.card, self.protocol, workers=self.workers, pin_memory=pin_memory)
         for batch in batches:
             yield list(itertools.islice(items, len(batch.indices)))
-
-
-class _Stamped(torch.utils.data.Dataset[Decoded]):
-    """Decoded samples with the stamps of their files."""
-
-    def __init__(self, samples: SampleViews) -> None:
-        self.samples = samples
-
-    def __getitem__(self, index: int) -> Decoded:
-        before = stamp(self.samples.dataset.samples[index].path)
-        return Decoded(*self.samples[index], before)
 
 
 class Batch(NamedTuple):
@@ -116,7 +76,3 @@ def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[
         if indices:
             found.append(Batch(indices, lacking))
     return found
-
-
-def _same(item: Any) -> Any:
-    return item

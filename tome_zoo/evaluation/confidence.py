@@ -81,7 +81,7 @@ def _mean_average_precisions(
     """
     from scipy.sparse import csr_array
 
-    n_samples, n_classes = scores.shape
+    n_samples = len(scores)
     counts = rng.multinomial(n_samples, np.full(n_samples, 1 / n_samples), size=resamples).T.astype(
         np.float32, order="C"
     )

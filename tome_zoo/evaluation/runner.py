@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tome_zoo import schedule
+from tome_zoo.data.stamp import Stamp, stamp
 from tome_zoo.errors import TomeZooError
 from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.batches import Batch, Work, pending
 from tome_zoo.evaluation.score_store import Ledger
-from tome_zoo.evaluation.shard import Shard, Stamp, Timing, stamp
+from tome_zoo.evaluation.shard import Shard, Timing
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed
@@ -96,10 +97,10 @@ def run_all(
         items = next(decoded)
         spent.data += time.perf_counter() - waiting
         views = {
-            item.number: item.views.to(parameter.device, non_blocking=True) for item in items if item.views is not None
+            item.index: item.views.to(parameter.device, non_blocking=True) for item in items if item.views is not None
         }
-        reasons = {item.number: item.reason or "no reason given" for item in items if item.views is None}
-        stamps = {item.number: item.stamp for item in items}
+        reasons = {item.index: item.reason or "no reason given" for item in items if item.views is None}
+        stamps = {item.index: item.stamp for item in items}
         for index, reason in reasons.items():
             log.warning("%s cannot be scored: %s", work.data.samples[index].id, reason)
         turns = list(enumerate(runs)) + ([(-1, plain)] if plain is not None and views else [])

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Stamp = tuple[int, int]
-"""Size and time of change (ns) of a file; of one that is not there (-1, -1)."""
+from tome_zoo.data.stamp import Stamp
 
 
 class Timing(NamedTuple):
@@ -110,15 +109,6 @@ class Shard:
                     )
                 ],
             )
-
-
-def stamp(path: Path) -> Stamp:
-    """Size and time of change of a file, by which one that was replaced is told."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, -1)
-    return (status.st_size, status.st_mtime_ns)
 
 
 def merged(shards: Iterable[Shard]) -> Shard:

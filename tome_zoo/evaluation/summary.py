@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tome_zoo.data.stamp import stamp
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.results import RESULTS, Failure, Result, append_results, read_results, write_table
 from tome_zoo.evaluation.runner import Plan, Run, ledger_of, speed
-from tome_zoo.evaluation.shard import Shard, Timing, merged, stamp
+from tome_zoo.evaluation.shard import Shard, Timing, merged
 from tome_zoo.system import distributed
 
 
