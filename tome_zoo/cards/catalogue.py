@@ -161,7 +161,7 @@ def reload_cards() -> None:
 
 def card_file(name: str) -> Path:
     """The TOML file of the model card of that name; CardError with the nearest names if there is none."""
-    model_card(name)
+    find("model", name, model_cards())
     return _catalogue().origin["model", name]
 
 

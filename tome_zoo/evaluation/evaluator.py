@@ -4,11 +4,12 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
@@ -35,7 +36,7 @@ DECODERS = {"image": ("pillow",), "video": ("decord", "av"), "audio": ("av", "to
 
 
 def evaluate(
-    model: ZooModel | str,
+    model: nn.Module | str,
     data: Dataset | str | Path,
     *,
     r: R | Sequence[R] = (0,),
@@ -43,6 +44,7 @@ def evaluate(
     dataset: DatasetCard | str | None = None,
     split: str | None = None,
     weights: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
     dtype: str = "float32",
@@ -64,13 +66,15 @@ def evaluate(
     in rotating order batch by batch so that a slow moment of the machine strikes all of them, median over the batches.
 
     Args:
-        model: From `create_model`, or a name. A model given is not changed.
+        model: A name, as `create_model` takes it; a model that it gave; or a timm model after `tome_zoo.patch`, which
+            is prepared for and named after its `pretrained_cfg`. The weights and settings of a model are not changed.
         data: From `open_dataset`, or its folder.
         r: Schedules to run; a list is several schedules, so a block-by-block one is written [[9, 0, 4]].
         protocol: Card or name; None means the model card's.
         dataset: Card or name of what lies at `data`; None means the model card's.
         split: None means the data set's validation split.
         weights: For a name: a file or URL instead of the card's weights.
+        overrides: For a name: fields of `Architecture` that differ from the card's, as {"img_size": 448}.
         batch_size: Views a forward.
         device: None means the model's own; for a name CUDA where there is a device, else the CPU.
         dtype: "float32", "bfloat16" or "float16": weights and activations are converted; matching and sizes stay
@@ -102,7 +106,7 @@ def evaluate(
             for name, number, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0)):
                 if number is not None and number < least:
                     raise TomeZooError(f"{name} should be at least {least}, got {number}")
-            source = _load(model, weights)
+            source = _load(model, weights, overrides)
             data, rule = _match_data(source, data, dataset, split, protocol, data_format)
             schedules = _schedules(r, len(source.blocks))
             digest = weights_digest(source)
@@ -137,17 +141,12 @@ def evaluate(
         return distributed.of_first(results)
 
 
-def _load(model: ZooModel | str, weights: str | Path | None) -> ZooModel:
-    if isinstance(model, str):
-        if weights is None:
-            require_classifier(cards.model_card(model))
-        model = registry.create_model(model, pretrained=True, weights=weights)
-    elif weights is not None:
-        raise TomeZooError(
-            "weights= goes with a name, but a model was given: load them with create_model(name, weights=)"
-        )
-    require_classifier(model)
-    return model
+def _load(model: nn.Module | str, weights: str | Path | None, overrides: Mapping[str, Any] | None) -> ZooModel:
+    if isinstance(model, str) and weights is None:
+        require_classifier(cards.model_card(model))  # before anything is fetched
+    found = registry.resolve_model(model, weights=weights, **(overrides or {}))
+    require_classifier(found)
+    return found
 
 
 def _results(
@@ -210,8 +209,8 @@ def _match_data(
 ) -> tuple[Dataset, ProtocolCard]:
     """Data set and protocol, if they fit the model and each other."""
     card = model.card
-    dataset = data.card if isinstance(data, Dataset) else dataset or card.dataset
-    dataset = cards.dataset_card(dataset) if isinstance(dataset, str) else dataset
+    dataset = data.card if isinstance(data, Dataset) else dataset
+    dataset = cards.model_dataset(card, dataset) if isinstance(dataset, str | None) else dataset
     protocol = protocol or card.protocol
     rule = cards.protocol_card(protocol) if isinstance(protocol, str) else protocol
     for kind, other in (("data set", dataset), ("protocol", rule)):
