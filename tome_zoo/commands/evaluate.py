@@ -85,8 +85,8 @@ def eval_command(
     }  # fmt: skip
     results: list[Result] = []
     refused: dict[str, str] = {}
-    with sigterm_as_ctrl_c(), distributed.group() as here:
-        first = here.rank == 0  # of several processes one talks
+    with sigterm_as_ctrl_c(), distributed.process_group() as rank:
+        first = rank.rank == 0  # of several processes one talks
         for card in chosen:
             schedules = list(card.merging.r) if given is None else given
             folder = Path("runs", card.name) if output is None else output
@@ -95,7 +95,7 @@ def eval_command(
                     found = evaluator.evaluate(
                         card.name, data, r=schedules, output=folder, progress=progress, **options
                     )
-                with distributed.together():
+                with distributed.raise_together():
                     if first:
                         _tell(found, folder, as_json=as_json, update_card=update_card)
                 results += found
