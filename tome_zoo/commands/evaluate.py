@@ -21,6 +21,7 @@ from tome_zoo.commands.console import (
 from tome_zoo.commands.options import (
     Device,
     Dtype,
+    Ema,
     Names,
     Root,
     Schedules,
@@ -53,6 +54,7 @@ def eval_command(
     data_format: Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")] = None,
     weights: Weights = None,
     settings: Settings = None,
+    ema: Ema = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score all anew instead of going on.")] = False,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Write the figures into the model's card.")
@@ -81,7 +83,7 @@ def eval_command(
     options: dict[str, Any] = {
         "protocol": protocol, "dataset": dataset, "split": split, "weights": weights, "batch_size": batch_size,
         "device": device, "dtype": dtype.value, "workers": workers, "limit": limit, "data_format": data_format,
-        "overrides": read_one_setting(settings or []), "resume": not fresh,
+        "overrides": read_one_setting(settings or []), "resume": not fresh, "use_ema": ema,
     }  # fmt: skip
     results: list[Result] = []
     refused: dict[str, str] = {}

@@ -39,6 +39,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change the architecture, e.g. img_size=448; repeatable."),
 ]
 Weights = Annotated[str | None, typer.Option(metavar="FILE", help="A file or URL instead of the card's weights.")]
+Ema = Annotated[
+    bool | None,
+    typer.Option("--ema/--no-ema", help="Of raw and averaged weights in a file, which; else as timm chooses."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; without it CUDA where there is a device.")]
 Root = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder of the data set.", show_default=False)]
 Schedules = Annotated[

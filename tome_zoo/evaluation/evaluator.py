@@ -41,6 +41,7 @@ def evaluate(
     split: str | None = None,
     weights: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    use_ema: bool | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
     dtype: str = "float32",
@@ -71,6 +72,8 @@ def evaluate(
         split: None means the data set's validation split.
         weights: For a name: a file or URL instead of the card's weights.
         overrides: For a name: fields of `Architecture` that differ from the card's, as {"img_size": 448}.
+        use_ema: For a name: of raw and averaged weights in one file, whether to take the averaged ones; None does as
+            timm does.
         batch_size: Views a forward; where memory does not suffice it is halved, which the result states.
         device: None means the model's own; for a name CUDA where there is a device, else the CPU.
         dtype: "float32", "bfloat16" or "float16": weights and activations are converted; matching and sizes stay
@@ -98,7 +101,7 @@ def evaluate(
     with distributed.process_group() as rank:
         with distributed.raise_together():
             _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
-            source = _load(model, weights, overrides)
+            source = _load(model, weights, {**(overrides or {}), **({} if use_ema is None else {"use_ema": use_ema})})
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
             on = next(network.parameters()).device
@@ -153,10 +156,10 @@ def _check_options(dtype: str, **counts: int | None) -> None:
             raise TomeZooError(f"{name} should be at least {least}, got {number}")
 
 
-def _load(model: nn.Module | str, weights: str | Path | None, overrides: Mapping[str, Any] | None) -> ZooModel:
+def _load(model: nn.Module | str, weights: str | Path | None, options: Mapping[str, Any]) -> ZooModel:
     if isinstance(model, str) and weights is None:
         require_classifier(cards.model_card(model))  # before anything is fetched
-    found = registry.resolve_model(model, weights=weights, **(overrides or {}))
+    found = registry.resolve_model(model, weights=weights, **options)
     require_classifier(found)
     return found
 

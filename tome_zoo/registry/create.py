@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from tome_zoo.cards import ModelCard, Weights, model_card, model_cards
 from tome_zoo.cards.read import describe_errors
@@ -23,7 +23,7 @@ from tome_zoo.transformer import macs
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.weights.download import Progress
 from tome_zoo.weights.fetch import fetch
-from tome_zoo.weights.load import load_state, read_converted
+from tome_zoo.weights.load import classes_of, load_state, read_converted, with_classifier
 from tome_zoo.weights.metadata import WeightsMetadata, read_metadata
 
 
@@ -54,6 +54,7 @@ def create_model(
     *,
     device: torch.device | str | None = None,
     drop_path_rate: float = 0.0,
+    use_ema: bool | None = None,
     progress: Progress | None = None,
     **overrides: Any,
 ) -> ZooModel:
@@ -64,9 +65,11 @@ def create_model(
             a card of the zoo comes first.
         pretrained: Load the weights that the card names, fetching them if need be; those of timm's models by timm.
         weights: Load this file or URL instead: a published file, timm's layout or safetensors, recognised by its keys.
-            It has to fit the architecture exactly. For the card of an encoder it may be a fine-tuned file, which brings
-            its classifier; with `num_classes=0` a file's classifier is left out. A file of `save_weights` says itself
-            how many classes it has and what they are called.
+            It has to fit the architecture, but for position embeddings of another grid, which are resampled, and a
+            classifier of another size where `num_classes` asks for it (0: none), which is new then. For the card of an
+            encoder it may be a fine-tuned file, which brings its classifier. A file of `save_weights` says itself how
+            many classes it has and what they are called.
+        use_ema: Of raw and averaged weights in one file, whether to take the averaged ones; None does as timm does.
         r: Merging schedule; None merges nothing. The card's `merging` says what is worth trying.
         prop_attn: Whether attention weighs merged tokens by size; None takes the card's, which is how the model was
             published.
@@ -92,8 +95,13 @@ def create_model(
     else:
         file = _locate(card, weights, progress)
         card = _with_metadata(card, read_metadata(file.path), overrides)
-        state, layout = read_converted(file.path, card.architecture, file.layout)
-        card, state = _with_classifier(card, state, keep="num_classes" not in overrides)
+        state, layout = read_converted(
+            file.path, card.architecture, file.layout, modality=card.modality, use_ema=use_ema
+        )
+        if "num_classes" in overrides:
+            state = with_classifier(state, card.architecture.num_classes, card.architecture.embed_dim)
+        elif card.architecture.num_classes == 0 and classes_of(state):
+            card = override(card, {"num_classes": classes_of(state)})
         model = attach_card(build(card, device="meta", **settings), card)
         load_state(model, state, source=f"{file.path} (layout {layout})")
     return model if device is None else model.to(device)
@@ -127,15 +135,6 @@ def _with_metadata(card: ModelCard, found: WeightsMetadata, overrides: Mapping[s
         return card
     given = {"classes": found.classes, "dataset": found.dataset, "protocol": found.protocol}
     return card.model_copy(update={key: value for key, value in given.items() if value})
-
-
-def _with_classifier(card: ModelCard, state: dict[str, Tensor], *, keep: bool) -> tuple[ModelCard, dict[str, Tensor]]:
-    """An encoder's card with the classifier that a fine-tuned file brings, or the file without it."""
-    if card.architecture.num_classes > 0 or "head.weight" not in state:
-        return card, state
-    if keep:
-        return override(card, {"num_classes": state["head.weight"].shape[0]}), state
-    return card, {key: value for key, value in state.items() if not key.startswith("head.")}
 
 
 def override(card: ModelCard, fields: Mapping[str, Any]) -> ModelCard:
