@@ -37,7 +37,6 @@ class Work:
     Attributes:
         batch_size: Views a forward.
         workers: Processes that decode; 0 decodes in this one.
-        where: On what it is computed, as timings state it.
     """
 
     data: Dataset
@@ -45,7 +44,6 @@ class Work:
     card: ModelCard
     batch_size: int
     workers: int
-    where: str = ""
 
     @property
     def n_views(self) -> int:

@@ -24,8 +24,8 @@ from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
-from tome_zoo.transformer.attention import kernel_name
 from tome_zoo.transformer.macs import count_macs
+from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
 
 __all__ = ["Prediction", "evaluate", "predict"]
@@ -110,13 +110,8 @@ def evaluate(
             place = choose_device(device) if own or device is not None else next(source.parameters()).device
             running = (source if own else copy.deepcopy(source)).to(place, DTYPES[dtype])
             running.eval().requires_grad_(False)
-            where = {
-                "batch_size": batch_size, "device": provenance.describe(place), "ranks": here.world,
-                "attention": kernel_name(place, DTYPES[dtype], by_size=source.prop_attn),
-            }  # fmt: skip
-            work = Work(
-                data, rule, source.card, batch_size, decoders(place) if workers is None else workers, json.dumps(where)
-            )
+            where = {"batch_size": batch_size, "device": provenance.describe(place), "ranks": here.world}
+            work = Work(data, rule, source.card, batch_size, decoders(place) if workers is None else workers)
             chosen = chosen_indices(len(data.samples), limit)
             facts: dict[str, Any] = {
                 "model": source.card.name, "modality": source.card.modality, "dataset": data.card.name,
@@ -127,6 +122,8 @@ def evaluate(
             }  # fmt: skip
             runs = [Run(item, count_macs(running, item)) for item in schedules]
             for run in runs:
+                path = attention_path(running, place, DTYPES[dtype], run.r)
+                run.where = json.dumps({**where, "attention": path})
                 key = _key(source, data, rule, digest, run.text, dtype)
                 run.ledger = Ledger(output, key, fresh=not resume, seconds=flush_seconds)
         plan = Plan(work, chosen, facts, time_timm)

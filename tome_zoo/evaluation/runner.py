@@ -37,6 +37,7 @@ class Run:
     macs: Macs
     ledger: Ledger | None = None
     model: nn.Module | None = None
+    where: str = ""  # on what it is computed, as timings state it
     timings: list[Timing] = field(default_factory=list)
     brings: Collection[str] = ()  # samples whose scores this process has to tell
 
@@ -117,7 +118,7 @@ def run_all(
                 with track_peak(parameter.device) as peak:
                     logits, seconds = _forward(run, model, x, work.batch_size)
                 spent.model += time.perf_counter() - modelling
-                shard.timings.append(Timing(len(here), seconds, peak.mib or 0.0, work.where))
+                shard.timings.append(Timing(len(here), seconds, peak.mib or 0.0, run.where))
                 _note(shard, work, run, [(index, stamps[index]) for index in here], logits)
             if run.ledger is None:
                 run.timings += shard.timings
@@ -195,7 +196,7 @@ def run_share(
     log.info("%s: %d batches of %d samples to do", plan.facts["model"], len(batches), plan.work.samples_a_batch)
     plain = None
     if plan.time_timm:
-        plain = Run(0, runs[0].macs, model=patching.unpatch(patching.twin(model)))
+        plain = Run(0, runs[0].macs, model=patching.unpatch(patching.share_parameters(model)))
     try:
         spent = run_all(plan.work, batches, model, runs, plain, progress)
     finally:  # whatever stops the run, Ctrl-C included, keeps what was computed

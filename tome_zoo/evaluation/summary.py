@@ -52,7 +52,7 @@ def summarise(plan: Plan, run: Run, found: Shard, counts: set[str]) -> Result:
     scores = np.stack([found.scores[row] for row in rows.values()])
     targets = [samples[i].target for i in rows]
     return Result(
-        **plan.facts | _speed(found.timings, plan.work.where),
+        **plan.facts | _speed(found.timings, run.where),
         **_scores(scores, targets, plan.work.protocol.metric),
         r=run.text,
         gmacs=run.macs.gmacs,
