@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tome_zoo import modalities
-from tome_zoo.cards import ModelCard, ProtocolCard, Weights, labels, model_card, model_cards, protocol_card
-from tome_zoo.cards.read import explain
+from tome_zoo.cards import ModelCard, ProtocolCard, Weights, model_card, model_cards, model_labels, protocol_card
+from tome_zoo.cards.read import describe_errors
 from tome_zoo.errors import CardError, CheckpointError, TomeZooError
 from tome_zoo.modalities.inputs import Modality
 from tome_zoo.schedule import R
@@ -22,6 +22,7 @@ from tome_zoo.transformer.vit import MergingVisionTransformer, build
 from tome_zoo.weights.download import Progress
 from tome_zoo.weights.fetch import fetch
 from tome_zoo.weights.load import load_state, read_converted
+from tome_zoo.weights.metadata import WeightsMetadata, read_metadata
 
 
 class ZooModel(MergingVisionTransformer):
@@ -89,7 +90,8 @@ def create_model(
         pretrained: Load the weights that the card names, fetching them if need be.
         weights: Load this file or URL instead: a published file, timm's layout or safetensors, recognised by its keys.
             It has to fit the architecture exactly. For the card of an encoder it may be a fine-tuned file, which brings
-            its classifier; with `num_classes=0` a file's classifier is left out.
+            its classifier; with `num_classes=0` a file's classifier is left out. A file of `save_weights` says itself
+            how many classes it has and what they are called.
         r: Merging schedule; None merges nothing. The card's `merging` says what is worth trying.
         prop_attn: Whether attention weighs merged tokens by size; None takes the card's, which is how the model was
             published.
@@ -108,6 +110,7 @@ def create_model(
     if not (pretrained or weights is not None) or meta:
         return _build(card, r, prop_attn, drop_path_rate, device)
     path, layout = _locate(card, weights, progress)
+    card = _with_metadata(card, read_metadata(path), overrides)
     state, layout = read_converted(path, card.architecture, layout)
     if card.architecture.num_classes == 0 and "head.weight" in state:
         if "num_classes" in overrides:
@@ -144,14 +147,20 @@ def _build(
     )
     model.card = card
     model.protocol = protocol_card(card.protocol)
-    model.labels = _labels(card)
+    model.labels = model_labels(card)
     return model
 
 
-def _labels(card: ModelCard) -> tuple[str, ...]:
-    count = card.architecture.num_classes
-    names = labels(card.dataset)
-    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+def _with_metadata(card: ModelCard, found: WeightsMetadata, overrides: dict[str, Any]) -> ModelCard:
+    """The card with what a file of weights says of itself; overrides that were asked for come first."""
+    fields = dict(found.architecture) if found.model == card.name else {}
+    if found.classes:
+        fields["num_classes"] = len(found.classes)
+    card = _override(card, {**fields, **overrides})
+    if len(found.classes) != card.architecture.num_classes:
+        return card
+    given = {"classes": found.classes, "dataset": found.dataset, "protocol": found.protocol}
+    return card.model_copy(update={key: value for key, value in given.items() if value})
 
 
 def _override(card: ModelCard, overrides: dict[str, Any]) -> ModelCard:
@@ -167,7 +176,7 @@ def _override(card: ModelCard, overrides: dict[str, Any]) -> ModelCard:
     try:
         architecture = Architecture.model_validate({**card.architecture.model_dump(), **overrides})
     except ValidationError as error:
-        raise CardError(f"{card.name} with {overrides}: {explain(error)}") from None
+        raise CardError(f"{card.name} with {overrides}: {describe_errors(error)}") from None
     return card.model_copy(update={"architecture": architecture})
 
 

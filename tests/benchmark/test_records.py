@@ -67,6 +67,14 @@ def test_the_table_shows_the_figures(tiny_zoo):
     ]
 
 
+def test_the_table_says_whose_scores_it_shows():
+    (cell,) = run("deit_small_patch16_224.fb_in1k", r=(0, 13), rounds=1)
+    text = shown(tables.table(cell))
+    assert "top-1: reported by the card; the weights timed here are random" in " ".join(text.split())
+    assert any(line.rstrip().endswith("card's") for line in text.splitlines())
+    assert "score" not in text
+
+
 def test_failures_are_joined():
     cells = run("efficientnet_b0", r=(4, 8), batch_sizes=(1, 2), overrides=({"img_size": 32},), rounds=1)
     (line,) = tables.failures(record for cell in cells for record in cell)

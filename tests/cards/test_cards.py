@@ -166,14 +166,17 @@ def test_cards_are_frozen():
 def test_label_lists_are_canonical():
     assert len(cards.labels("imagenet1k")) == 1000
     assert cards.labels("imagenet1k")[0] == "tench, Tinca tinca"
-    wnids = cards.label_ids("imagenet1k")
+    wnids = cards.read_classes(cards.dataset_card("imagenet1k"))[0]
     assert wnids[0] == "n01440764"
     assert list(wnids) == sorted(wnids)
     kinetics = cards.labels("kinetics400")
     assert len(kinetics) == 400
     assert list(kinetics) == sorted(kinetics)
     assert kinetics[308:310] == ("skiing (not slalom or crosscountry)", "skiing crosscountry")
-    assert (cards.labels("audioset")[0], cards.label_ids("audioset")[526]) == ("Speech", "/m/07hvw1")
+    assert (cards.labels("audioset")[0], cards.read_classes(cards.dataset_card("audioset"))[0][526]) == (
+        "Speech",
+        "/m/07hvw1",
+    )
     assert len(cards.labels("audioset")) == 527
     assert cards.labels("kinetics600") == ()
 

@@ -6,7 +6,8 @@ import torch
 import tome_zoo
 from tome_zoo import cards, demo
 from tome_zoo.benchmark.explicit import explicit
-from tome_zoo.data.dataset import SampleViews, open_dataset
+from tome_zoo.data.dataset import open_dataset
+from tome_zoo.data.decode import decode
 
 HALF = {"demo_image.shapes": 36, "demo_video.motions": 66, "demo_audio.sounds": 64}  # r at half the arithmetic
 COUNT = 8
@@ -17,10 +18,9 @@ def problem(request, tmp_path_factory):
     """An embedded model, and samples of its data set."""
     model = tome_zoo.create_model(request.param, pretrained=True, r=HALF[request.param])
     root = demo.write_data(request.param.split(".")[1], tmp_path_factory.mktemp("data"), count=COUNT, seed=5)
-    samples = SampleViews(
-        open_dataset(root, cards.dataset_card(model.card.dataset)), model.card, cards.protocol_card(model.card.protocol)
-    )
-    return model, torch.cat([samples[i][1] for i in range(COUNT)])
+    data = open_dataset(root, cards.dataset_card(model.card.dataset))
+    decoded = decode(data, range(COUNT), model.card, cards.protocol_card(model.card.protocol))
+    return model, torch.cat([item.views for item in decoded])
 
 
 @pytest.mark.parametrize(

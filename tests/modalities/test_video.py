@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from tome_zoo import modalities
-from tome_zoo.data.dataset import Dataset, Sample, SampleViews
+from tome_zoo.data.dataset import Dataset, Sample
+from tome_zoo.data.decode import decode
 from tome_zoo.errors import CardError, MediaError, UnsupportedModelError
 from tome_zoo.modalities import _video_crops, _video_frames, video
 from tome_zoo.modalities.inputs import VideoInput
@@ -220,16 +220,16 @@ def test_decord_and_pyav_give_the_same_views(write_video, video_spec, views_of, 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_worker_processes_decode(write_video, video_spec, views_of, workers):
     paths = [write_video(f"{number}.mp4", frames=20 + number) for number in range(3)]
-    video.read(paths[0]).frames([0])  # decord has been used in this process before it forks
+    video.read(paths[0]).frames([0])  # decord has been used in this process before it starts others
     samples = tuple(Sample(path.name, path, 0) for path in [*paths, paths[0].with_name("none.mp4")])
     dataset = Dataset(SimpleNamespace(modality="video"), paths[0].parent, "val", samples, ())
-    found = list(DataLoader(SampleViews(dataset, video_spec(), views_of(2)), batch_size=None, num_workers=workers))
-    assert [index for index, _, _ in found] == [0, 1, 2, 3]
-    for path, (_, views, error) in zip(paths, found, strict=False):
-        assert error is None
-        assert torch.equal(views, video.views(video.read(path), video_spec(), views_of(2)))
-    assert found[3][1] is None
-    assert "no such file" in found[3][2]
+    found = list(decode(dataset, range(4), video_spec(), views_of(2), workers=workers))
+    assert [item.index for item in found] == [0, 1, 2, 3]
+    for path, item in zip(paths, found, strict=False):
+        assert item.reason is None
+        assert torch.equal(item.views, video.views(video.read(path), video_spec(), views_of(2)))
+    assert found[3].views is None
+    assert "no such file" in found[3].reason
 
 
 # Tokens --------------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def _draw_scores(axes: "Axes", members: Sequence[Record], looks: dict[str, dict[
     axes.set_ylim(middle - half, min(middle + half, 101.5))
     axes.set_xlabel("samples/s measured")
     metrics = sorted({record.metric for record in members if record.metric is not None}, reverse=True)
-    axes.set_ylabel(" or ".join(SCORE_NAMES[metric] for metric in metrics))
+    axes.set_ylabel(" or ".join(SCORE_NAMES[metric] for metric in metrics) + ", by the card")
 
 
 def _draw_gains(axes: "Axes", members: Sequence[Record], looks: dict[str, dict[str, Any]]) -> None:

@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tome_zoo.benchmark.records import Record
-from tome_zoo.reports.numbers import figure, percent, times
+from tome_zoo.reports.numbers import format_number, format_percent, format_ratio
+
+METRICS = {"top1": "top-1", "map": "mAP"}
 
 
 def table(records: Sequence[Record]) -> Table:
@@ -26,23 +28,23 @@ def table(records: Sequence[Record]) -> Table:
     made.add_column("\nmodel", no_wrap=True)
     names = ["tokens\nleft", "\nGMACs", "ms\na batch", "\nspread", "samples\n/s", "speed-\nup", "\nspread"]
     names += ["MACs\nlimit", "of the\nlimit", "peak\nMiB"]
-    names += ["first\ncall s"] * compiled + ["score\n%"] * scored
+    names += ["first\ncall s"] * compiled + [f"card's\n{_metrics(records)} %"] * scored
     for name in names:
         made.add_column(name, justify="right", no_wrap=True)
     for record in records:
         cells = [
             "-" if record.tokens_out is None else str(record.tokens_out),
-            figure(record.gmacs),
-            figure(record.latency_ms) if record.ok else record.status,
-            percent(record.latency_spread, 1),
-            figure(record.samples_per_second),
-            times(record.speedup),
-            percent(None if record.r is None else record.speedup_spread, 1),
-            times(record.limit),
-            percent(record.of_limit),
+            format_number(record.gmacs),
+            format_number(record.latency_ms) if record.ok else record.status,
+            format_percent(record.latency_spread, 1),
+            format_number(record.samples_per_second),
+            format_ratio(record.speedup),
+            format_percent(None if record.r is None else record.speedup_spread, 1),
+            format_ratio(record.limit),
+            format_percent(record.of_limit),
             "-" if record.peak_mib is None else f"{record.peak_mib:,.0f}",
         ]
-        cells += [figure(record.first_call_seconds)] * compiled
+        cells += [format_number(record.first_call_seconds)] * compiled
         cells += ["-" if record.score is None else f"{record.score:.2f}"] * scored
         explicit = ", explicit" * (record.variant == "explicit")
         made.add_row("timm, unmerged" if record.r is None else f"r = {record.r}{explicit}", *cells)
@@ -63,6 +65,8 @@ def caption(records: Sequence[Record]) -> str:
         facts.append(f"attention {' / '.join(kernels)}")
     if any(record.macs_counter not in (None, "closed form") for record in records):
         facts.append("MACs by torch.utils.flop_counter / 2 (matrix products and convolutions only)")
+    if sources := {record.score_source: None for record in records if record.score_source is not None}:
+        facts.append(f"{_metrics(records)}: {' and '.join(sources)} by the card; the weights timed here are random")
     return "; ".join([*facts, f"torch {first.torch}, timm {first.timm}"])
 
 
@@ -78,6 +82,10 @@ def failures(records: Iterable[Record]) -> list[str]:
         f"{title}, {', '.join(forms)} ({'; '.join(settings)}): {status}: {reason}"
         for (title, status, reason), (forms, settings) in found.items()
     ]
+
+
+def _metrics(records: Iterable[Record]) -> str:
+    return " / ".join({METRICS[record.metric]: None for record in records if record.metric is not None})
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,6 +1,7 @@
 """The cards: which models, data sets and protocols there are. Reads TOML; imports neither torch nor timm."""
 
 from tome_zoo.cards.catalogue import (
+    card_file,
     card_folder,
     dataset_card,
     dataset_cards,
@@ -9,9 +10,10 @@ from tome_zoo.cards.catalogue import (
     protocol_card,
     protocol_cards,
     register_cards,
+    reload_cards,
     unregister_cards,
 )
-from tome_zoo.cards.labels import label_ids, labels, read_labels
+from tome_zoo.cards.labels import labels, model_dataset, model_labels, read_classes, read_labels
 from tome_zoo.cards.schema import DatasetCard, Measured, Merging, ModelCard, ProtocolCard, Reported, Weights
 
 __all__ = [
@@ -22,16 +24,20 @@ __all__ = [
     "ProtocolCard",
     "Reported",
     "Weights",
+    "card_file",
     "card_folder",
     "dataset_card",
     "dataset_cards",
-    "label_ids",
     "labels",
     "model_card",
     "model_cards",
+    "model_dataset",
+    "model_labels",
     "protocol_card",
     "protocol_cards",
+    "read_classes",
     "read_labels",
     "register_cards",
+    "reload_cards",
     "unregister_cards",
 ]

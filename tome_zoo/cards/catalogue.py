@@ -152,6 +152,19 @@ def unregister_cards(path: str | Path) -> None:
             _current = None
 
 
+def reload_cards() -> None:
+    """Read all cards again when next asked, for instance after a card was written."""
+    global _current
+    with _lock:
+        _current = None
+
+
+def card_file(name: str) -> Path:
+    """The TOML file of the model card of that name; CardError with the nearest names if there is none."""
+    model_card(name)
+    return _catalogue().origin["model", name]
+
+
 def model_cards() -> Mapping[str, ModelCard]:
     """All model cards by name; read-only."""
     return MappingProxyType(_catalogue().models)

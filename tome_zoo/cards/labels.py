@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tome_zoo.cards.catalogue import dataset_card
+from tome_zoo.cards.schema import DatasetCard, ModelCard
 from tome_zoo.errors import CardError
 
 
@@ -15,14 +16,43 @@ def labels(dataset: str) -> tuple[str, ...]:
     Raises:
         CardError: If there is no such data set, or its file is damaged.
     """
-    card = dataset_card(dataset)
-    return () if card.labels is None else read_labels(card.labels, card.num_classes)[1]
+    return read_classes(dataset_card(dataset))[1]
 
 
-def label_ids(dataset: str) -> tuple[str, ...]:
-    """Identifiers of a data set's classes (ImageNet: wnid, AudioSet: mid); else the names."""
-    card = dataset_card(dataset)
-    return () if card.labels is None else read_labels(card.labels, card.num_classes)[0]
+def read_classes(card: DatasetCard) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(identifiers, names) of the classes of a data set card; both empty where it lists none.
+
+    Raises:
+        CardError: If its file is missing or damaged.
+    """
+    if card.labels is None:
+        return card.classes, card.classes
+    return read_labels(card.labels, card.num_classes)
+
+
+def model_labels(card: ModelCard) -> tuple[str, ...]:
+    """Names of a model's outputs: its own classes, else the data set's where they are as many, else "class 0" and on.
+
+    Raises:
+        CardError: If the data set is unknown, or its file of names is damaged.
+    """
+    count = card.architecture.num_classes
+    names = card.classes or labels(card.dataset)
+    return names if len(names) == count else tuple(f"class {index}" for index in range(count))
+
+
+def model_dataset(card: ModelCard) -> DatasetCard:
+    """The data set card of a model; one that leaves its classes open gets those that the model names.
+
+    Class folders are then matched with the model's classes by name, whichever of them a split holds.
+
+    Raises:
+        CardError: If the data set is unknown.
+    """
+    dataset = dataset_card(card.dataset)
+    if not card.classes or dataset.labels is not None or dataset.classes:
+        return dataset
+    return dataset.model_copy(update={"classes": card.classes, "num_classes": len(card.classes)})
 
 
 @lru_cache(maxsize=32)

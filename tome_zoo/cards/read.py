@@ -47,11 +47,11 @@ def read_file(path: Path) -> list[Card]:
                 cards.append(schema.model_validate(table, context={"folder": path.resolve().parent}))
             except ValidationError as error:
                 name = table.get("name", f"number {number}")
-                raise CardError(f"{path}: {kind} {name!r}: {explain(error)}") from None
+                raise CardError(f"{path}: {kind} {name!r}: {describe_errors(error)}") from None
     return cards
 
 
-def explain(error: ValidationError) -> str:
+def describe_errors(error: ValidationError) -> str:
     """Every fault that pydantic found as `field 'a.b': what is wrong (got ...)`, in one line."""
     faults = []
     for fault in error.errors(include_url=False):

@@ -34,18 +34,16 @@ def check_data(
     """
     import json
 
-    from rich.markup import escape
-
     from tome_zoo.data import check
     from tome_zoo.data.dataset import open_dataset
     from tome_zoo.errors import DataError
     from tome_zoo.system import devices
 
-    card, model, protocol = check.how_to_decode(name)
+    card, model, protocol = check.resolve_cards(name)
     try:
         dataset = open_dataset(data, card, split, data_format)
     except DataError:
-        note(escape(f"{card.title}: {card.obtain.strip()}"))
+        note(f"{card.title}: {card.obtain.strip()}")
         raise
     if workers is None:
         workers = devices.cores()
@@ -61,11 +59,10 @@ def check_data(
 
 
 def _show(report: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     how = f"decoded as by {report['decoded_as']}, {report['protocol']}" if report["decoded_as"] else "read"
-    show(escape(f"{report['dataset']} {report['split']}: {report['format']}, {how}"))
+    show(f"{report['dataset']} {report['split']}: {report['format']}, {how}")
     table = Table()
     columns = ("listed", "checked", "found", "missing", "empty", "undecodable", "good")
     for column in columns:
@@ -74,13 +71,13 @@ def _show(report: dict[str, Any]) -> None:
     show(table)
     faults = report["faults"]
     for fault in faults[:SHOWN]:
-        show(escape(f"{fault['kind']}: {fault['reason']}"))
+        show(f"{fault['kind']}: {fault['reason']}")
     if len(faults) > SHOWN:
         show(f"and {len(faults) - SHOWN} more: --json or --output FILE names them all")
     if empty := report["empty_classes"]:
-        show(escape(f"classes without samples: {len(empty)} of {report['classes']} ({_some(empty)})"))
+        show(f"classes without samples: {len(empty)} of {report['classes']} ({_some(empty)})")
     if unlisted := report["unlisted"]:
-        show(escape(f"files there that no list names: {len(unlisted)} ({_some(unlisted)})"))
+        show(f"files there that no list names: {len(unlisted)} ({_some(unlisted)})")
 
 
 def _some(names: list[str]) -> str:

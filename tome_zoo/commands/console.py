@@ -69,7 +69,7 @@ def _log(level: int) -> int:
     if level:
         from rich.logging import RichHandler
 
-        handler = RichHandler(console=_stderr(), show_path=False)
+        handler = RichHandler(console=_console(sys.stderr), show_path=False)
         logging.basicConfig(
             level=logging.INFO if level == 1 else logging.DEBUG, format="%(message)s", handlers=[handler]
         )
@@ -77,11 +77,6 @@ def _log(level: int) -> int:
 
 
 _added: list[Path] = []
-
-
-def card_folders() -> list[Path]:
-    """The folders of cards that this command line has added."""
-    return list(_added)
 
 
 Cards = Annotated[
@@ -98,14 +93,12 @@ Verbose = Annotated[
 
 
 def show(*things: Any) -> None:
-    """Print texts and rich tables to stdout; where it is no terminal, as wide as they need."""
-    from rich.console import Console
-
-    console = Console()
+    """Print texts, as they are, and rich tables to stdout; where it is no terminal, as wide as they need."""
+    console = _console(sys.stdout)
     if not console.is_terminal:
-        console = Console(width=160)
+        console = _console(sys.stdout, width=160)
     for thing in things:
-        console.print(thing)
+        console.print(thing, soft_wrap=isinstance(thing, str))
 
 
 def show_json(data: Any) -> None:
@@ -114,9 +107,9 @@ def show_json(data: Any) -> None:
 
 
 def note(*things: Any) -> None:
-    """Print to stderr what is not the result."""
+    """Print to stderr, as it is, what is not the result."""
     for thing in things:
-        _stderr().print(thing, highlight=False)
+        _console(sys.stderr).print(thing, highlight=False, soft_wrap=isinstance(thing, str))
 
 
 @contextmanager
@@ -142,9 +135,9 @@ def progress_bar(description: str, unit: str = "samples", hidden: bool = False) 
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    console = _stderr()
+    console = _console(sys.stderr)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         amount,
         TextColumn("" if unit == "bytes" else unit),
@@ -162,7 +155,8 @@ def progress_bar(description: str, unit: str = "samples", hidden: bool = False) 
         yield update
 
 
-def _stderr() -> Any:
+def _console(file: Any, **options: Any) -> Any:
+    """A rich console that takes brackets and colons in texts for what they are: names of files hold both."""
     from rich.console import Console
 
-    return Console(file=sys.stderr)
+    return Console(file=file, markup=False, emoji=False, **options)

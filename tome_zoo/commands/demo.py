@@ -24,5 +24,5 @@ def demo(
     if as_json:
         show_json([result.to_json() for result in done.results])
         return
-    show(*map(tables.table, tables.group(done.results)))
+    show(*map(tables.results_table, tables.group_results(done.results)))
     show(f"written: {done.results_file}, {done.csv_file}, {done.plot_file}  ({done.seconds:.0f} s)")

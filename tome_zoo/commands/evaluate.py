@@ -11,7 +11,6 @@ from tome_zoo.commands.console import (
     Cards,
     Json,
     Verbose,
-    card_folders,
     fail,
     note,
     progress_bar,
@@ -64,8 +63,8 @@ def eval_command(
     from tome_zoo.system import distributed
 
     output = Path("runs", name) if output is None else output
-    with sigterm_as_ctrl_c(), distributed.group() as here:
-        first = here.rank == 0  # of several processes one talks
+    with sigterm_as_ctrl_c(), distributed.process_group() as rank:
+        first = rank.rank == 0  # of several processes one talks
         try:
             with progress_bar(name, hidden=not first) as progress:
                 results = evaluator.evaluate(
@@ -74,7 +73,7 @@ def eval_command(
                     data_format=data_format, output=output, resume=not fresh, progress=progress,
                 )  # fmt: skip
             failed = tables.failures(results)
-            with distributed.together():
+            with distributed.raise_together():
                 if first:
                     _tell(results, output, as_json=as_json, update_card=update_card)
         except KeyboardInterrupt:
@@ -98,11 +97,11 @@ def _tell(results: "list[Result]", output: Path, *, as_json: bool, update_card: 
     if update_card:
         from tome_zoo.reports.update_card import update_card as write_measured
 
-        note(f"measured figures written to {write_measured(results, card_folders())}")
+        note(f"measured figures written to {write_measured(results)}")
     if as_json:
         show_json([result.to_json() for result in results])
         return
-    show(*map(tables.table, tables.group(results)))
+    show(*map(tables.results_table, tables.group_results(results)))
     note(f"results: {output}")
     seconds = results[0].seconds
     if total := sum(seconds.values()):

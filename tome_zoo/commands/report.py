@@ -29,4 +29,4 @@ def report(
         from tome_zoo.reports.plot import plot_tradeoff
 
         note(f"picture: {plot_tradeoff(results, plot)}")
-    show_json([item.to_json() for item in compared]) if as_json else show(comparison.table(compared))
+    show_json([item.to_json() for item in compared]) if as_json else show(comparison.comparison_table(compared))

@@ -5,19 +5,15 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import torch
-from torch.utils.data import DataLoader, Subset
-
-from tome_zoo import cards, modalities
+from tome_zoo import cards
 from tome_zoo.cards.catalogue import find
 from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard
-from tome_zoo.data.dataset import Dataset, SampleViews, chosen_indices, open_dataset
+from tome_zoo.data.dataset import Dataset, chosen_indices, open_dataset
+from tome_zoo.data.decode import decode
 from tome_zoo.data.formats.files import files
-from tome_zoo.errors import DataError, MediaError, TomeZooError
-from tome_zoo.modalities.inputs import AudioInput, Spec
+from tome_zoo.errors import DataError
 
 Kind = Literal["missing", "empty", "undecodable"]
 
@@ -75,7 +71,7 @@ class Check:
         return {**asdict(self), **numbers, "faults": [asdict(fault) for fault in self.faults]}
 
 
-def how_to_decode(name: str) -> tuple[DatasetCard, ModelCard | None, ProtocolCard | None]:
+def resolve_cards(name: str) -> tuple[DatasetCard, ModelCard | None, ProtocolCard | None]:
     """The data set card of that name, or of the model of that name, and what decodes it.
 
     A data set is decoded as by the first model card that names it; where there is none, its files are only read.
@@ -113,13 +109,14 @@ def check_data(
 
     Raises:
         CardError: If model, data set and protocol do not belong together.
-        TomeZooError: If a process that decodes dies.
     """
     indices = chosen_indices(len(data), limit)
     faults = []
-    for done, (index, kind, reason) in enumerate(_outcomes(_Probe(data, model, protocol), indices, workers), 1):
-        if kind is not None:
-            faults.append(Fault(data.samples[index].id, kind, reason))
+    decoded = decode(data, indices, model, protocol, workers=workers, keep_views=False)
+    for done, item in enumerate(decoded, 1):
+        if item.reason is not None:
+            sample = data.samples[item.index]
+            faults.append(Fault(sample.id, _kind(sample.path), item.reason))
         if progress is not None:
             progress(done, len(indices))
     return Check(
@@ -138,65 +135,15 @@ def check_data(
     )
 
 
-Outcome = tuple[int, Kind | None, str]
-
-
-class _Probe(torch.utils.data.Dataset[Outcome]):
-    """Index -> (index, what is wrong or None, why); decoded media stay in the process that decoded them."""
-
-    def __init__(self, data: Dataset, model: ModelCard | None, protocol: ProtocolCard | None) -> None:
-        self.data = data
-        self.views = None if model is None or protocol is None else SampleViews(data, model, protocol)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> Outcome:
-        path = self.data.samples[index].path
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return index, "missing", f"{path}: no such file"
-        except (OSError, ValueError) as error:
-            return index, "undecodable", f"{path}: cannot be accessed ({error})"
-        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-            return index, "empty", f"{path}: empty file"
-        reason = self._read(path) if self.views is None else self.views[index][2]
-        return (index, None, "") if reason is None else (index, "undecodable", reason)
-
-    def _read(self, path: Path) -> str | None:
-        # Of a model's card, reading needs a sound's rate alone.
-        spec = cast(Spec, SimpleNamespace(input=AudioInput(mean=0.0, std=1.0)))
-        try:
-            media = modalities.get(self.data.card.modality).read(path, spec)
-            if self.data.card.modality == "video":
-                media.frames(sorted({0, media.num_frames // 2, media.num_frames - 1}))
-        except (MediaError, OSError) as error:
-            return str(error)
-        except Exception as error:  # decoders raise nearly anything on damaged files
-            return f"{path}: cannot be decoded ({type(error).__name__}: {error})"
-        return None
-
-
-def _outcomes(probe: _Probe, indices: Sequence[int], workers: int) -> Any:
-    loader = DataLoader(Subset(probe, indices), batch_size=None, num_workers=workers, collate_fn=_same)
-    done = 0
+def _kind(path: Path) -> Kind:
+    """What kind of fault a file has that cannot be decoded."""
     try:
-        for outcome in loader:
-            done += 1
-            yield outcome
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error):
-            raise
-        near = probe.data.samples[indices[min(done, len(indices) - 1)]].path
-        raise TomeZooError(
-            f"a process that decodes died near {near}, after {done} files: look at the files there, or it ran out of "
-            "memory: lower the number of workers"
-        ) from None
-
-
-def _same(item: Any) -> Any:
-    return item
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    except (OSError, ValueError):
+        return "undecodable"
+    return "empty" if stat.S_ISREG(status.st_mode) and status.st_size == 0 else "undecodable"
 
 
 def _empty_classes(data: Dataset) -> tuple[str, ...]:

@@ -1,25 +1,17 @@
-"""A data set on disk: its samples, with ids and targets, and what a model sees of each of them."""
+"""A data set on disk: its samples, with ids and targets."""
 
 import difflib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from tome_zoo import modalities
-from tome_zoo.cards import read_labels
+from tome_zoo.cards import read_classes
 from tome_zoo.cards.schema import DatasetCard
 from tome_zoo.data.formats import read_split
 from tome_zoo.data.formats.split import Classes, Sample, Source
-from tome_zoo.errors import CardError, DataError, MediaError
-from tome_zoo.modalities.inputs import Spec, ViewProtocol
+from tome_zoo.errors import DataError
 
-__all__ = ["Dataset", "Sample", "SampleViews", "chosen_indices", "open_dataset"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Dataset", "Sample", "chosen_indices", "open_dataset"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ def open_dataset(
         raise DataError(f"data set {card.name} has no split {split!r}, expected one of {', '.join(card.splits)}{hint}")
     if not root.exists():
         raise DataError(f"{root}: no such folder; expected data set {card.name} there (its card says how to obtain it)")
-    ids, names = ((), ()) if card.labels is None else read_labels(card.labels, card.num_classes)
+    ids, names = read_classes(card)
     found, listing = read_split(Source(root, card, split, Classes(card, ids, names)), data_format)
     return Dataset(
         card=card,
@@ -89,44 +81,6 @@ def open_dataset(
         format=found,
         folders=listing.folders,
     )
-
-
-class SampleViews(torch.utils.data.Dataset[tuple[int, Tensor | None, str | None]]):
-    """Decodes samples for a `DataLoader` with `batch_size=None`; one bad file does not stop the others.
-
-    An item is (index, views [views, channels, ...] float32, None), or (index, None, why it cannot be decoded).
-    """
-
-    def __init__(self, dataset: Dataset, spec: Spec, protocol: ViewProtocol) -> None:
-        """Decode for a model (`spec`, a model card) by an evaluation protocol.
-
-        Raises:
-            CardError: If the modality of the data set is unknown.
-        """
-        modalities.get(dataset.card.modality)
-        self.dataset, self.spec, self.protocol = dataset, spec, protocol
-
-    def __len__(self) -> int:
-        """How many samples there are."""
-        return len(self.dataset.samples)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | None, str | None]:
-        """Decode a sample.
-
-        Raises:
-            CardError: If model, data set and protocol do not belong together, which no other file would mend.
-        """
-        path = self.dataset.samples[index].path
-        modality = modalities.get(self.dataset.card.modality)
-        try:
-            return index, modality.views(modality.read(path, self.spec), self.spec, self.protocol), None
-        except CardError:
-            raise
-        except (MediaError, OSError) as error:
-            return index, None, str(error)
-        except Exception as error:  # a decoder surprised by a damaged file must not end an evaluation of thousands
-            log.debug("%s: unexpected failure", path, exc_info=True)
-            return index, None, f"{path}: cannot be decoded ({type(error).__name__}: {error})"
 
 
 def chosen_indices(n_samples: int, limit: int | None) -> Sequence[int]:

@@ -63,7 +63,7 @@ def run_demo(
     for name in models:
         card = cards.model_card(name)
         root = write_data(
-            card.dataset, output / "data" / card.dataset, progress=_told(progress, f"{card.dataset}: data")
+            card.dataset, output / "data" / card.dataset, progress=_with_description(progress, f"{card.dataset}: data")
         )
         results += evaluator.evaluate(
             name,
@@ -75,7 +75,7 @@ def run_demo(
             output=output,
             resume=False,  # a demonstration shows speeds of now
             time_timm=True,
-            progress=_told(progress, name),
+            progress=_with_description(progress, name),
         )
     return Demo(
         results=results,
@@ -86,5 +86,5 @@ def run_demo(
     )
 
 
-def _told(progress: Progress | None, doing: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(done, total, doing)
+def _with_description(progress: Progress | None, description: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(done, total, description)

@@ -48,18 +48,24 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
 def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, k: int) -> float:
     """Share of samples whose class is among the `k` best scores, in per cent.
 
-    Equal scores rank by class index, so that a model which gives one value to every class gains nothing by it.
-
     Args:
         scores: `[samples, classes]`, at least one sample.
         targets: Class of each sample, `[samples]`.
         k: How many of the best classes count as a hit.
     """
+    return 100.0 * float(hits(scores, targets, k).mean())
+
+
+def hits(scores: ArrayLike, targets: ArrayLike, k: int) -> NDArray[np.bool_]:
+    """Whether the class of each sample is among its `k` best scores, `[samples]`.
+
+    Equal scores rank by class index, so that a model which gives one value to every class gains nothing by it.
+    """
     rows, classes = np.asarray(scores), np.asarray(targets, dtype=np.int64)
     own = np.take_along_axis(rows, classes[:, None], axis=1)
     tied_before = (rows == own) & (np.arange(rows.shape[1]) < classes[:, None])
     rank = (rows > own).sum(axis=1) + tied_before.sum(axis=1)
-    return 100.0 * float((rank < k).mean())
+    return rank < k
 
 
 def multi_hot(targets: Sequence[Sequence[int]], n_classes: int) -> NDArray[np.bool_]:

@@ -22,8 +22,8 @@ NAMES = ("image", "video", "audio")
 class ModalityModule(Protocol):
     """What `image.py`, `video.py` and `audio.py` each offer."""
 
-    def read(self, path: str | Path, spec: Spec) -> Any:
-        """Open a file: an RGB image, a lazy video reader, or a waveform [samples]."""
+    def read(self, path: str | Path, spec: Spec | None = None) -> Any:
+        """Open a file: an RGB image, a lazy video reader, or a waveform [samples], without a model at its own rate."""
 
     def views(self, media: Any, spec: Spec, protocol: ViewProtocol) -> "Tensor":
         """What the model sees of it, [views, channels, ...], float32."""

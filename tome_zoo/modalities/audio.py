@@ -20,10 +20,11 @@ from tome_zoo.transformer.architecture import Architecture
 WINDOW = 25.0  # ms, Kaldi's frame length
 
 
-def read(path: str | Path, spec: Spec) -> Tensor:
+def read(path: str | Path, spec: Spec | None = None) -> Tensor:
     """Decode a sound, or the sound track of a video, to one channel at the card's rate.
 
-    `spec.input.channel` tells how several channels become one: "mean" mixes them, "first" takes channel 0.
+    `spec.input.channel` tells how several channels become one: "mean" mixes them, "first" takes channel 0. Without a
+    model they are mixed, and the rate is the file's own.
 
     Returns:
         The waveform, [samples], float32, full scale is 1.
@@ -31,13 +32,14 @@ def read(path: str | Path, spec: Spec) -> Tensor:
     Raises:
         MediaError: If the file is missing, has no sound, cannot be decoded or is shorter than one analysis window.
     """
-    settings = input_of(spec, AudioInput)
+    settings = None if spec is None else input_of(spec, AudioInput)
     path = regular_file(path, "a sound")
-    waveform, rate = decode(path, settings.channel)
+    waveform, rate = decode(path, "mean" if settings is None else settings.channel)
     if not np.isfinite(waveform).all():
         raise MediaError(f"{path}: the sound has samples that are not finite numbers; convert it again")
-    resampled = _resampler(rate, settings.sample_rate)(torch.from_numpy(waveform))
-    if len(resampled) < _window(settings.sample_rate):
+    wanted = rate if settings is None else settings.sample_rate
+    resampled = _resampler(rate, wanted)(torch.from_numpy(waveform))
+    if len(resampled) < _window(wanted):
         raise MediaError(f"{path}: {_too_short(1000 * len(waveform) / rate)}")
     return resampled.contiguous()
 

@@ -110,7 +110,7 @@ def details_view(data: dict[str, Any]) -> list[Table | Text]:
         "parameters": f"{data['parameters'] / 1e6:,.2f} M",
         "transformer": "{depth} blocks, {embed_dim} channels, {num_heads} heads, pooling {pool}".format(**shape),
         "input": _input(data),
-        "preprocessing": ", ".join(f"{key} {_plain(value)}" for key, value in data["input"].items()),
+        "preprocessing": ", ".join(f"{key} {_joined(value)}" for key, value in data["input"].items()),
         "classifier": f"{shape['num_classes']} classes" if shape["num_classes"] else "none: bring a fine-tuned file",
         "data set": f"{data_set['name']}: {data_set['title']}; {data_set['license']}",
         "protocol": f"{protocol['name']}@{protocol['version']}: {protocol['summary']}",
@@ -209,7 +209,7 @@ def _times(numbers: Sequence[int]) -> str:
     return " x ".join(map(str, numbers))
 
 
-def _plain(value: Any) -> str:
+def _joined(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -13,6 +13,7 @@ from tome_zoo import cards, schedule
 from tome_zoo.cards import Reported
 from tome_zoo.errors import CardError, DataError
 from tome_zoo.evaluation.results import RESULTS, Result, read_results
+from tome_zoo.reports.tables import conditions
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,16 @@ class Comparison:
 def find_results(path: str | Path) -> list[Result]:
     """The results of a file, or of all `results.jsonl` in a folder and below; a later one replaces an earlier one.
 
+    Results of another device, dtype or batch size stand beside each other.
+
     Raises:
         DataError: If there are none, or a line is damaged.
     """
     path = Path(path)
     files = sorted(path.rglob(RESULTS)) if path.is_dir() else [path]
-    latest: dict[tuple, Result] = {}
+    latest: dict[tuple[Any, ...], Result] = {}
     for result in sorted((result for file in files for result in read_results(file)), key=lambda result: result.date):
-        data = (result.dataset, result.split, result.protocol, result.limit)
-        latest[(result.model, result.weights, result.prop_attn, result.r, result.dtype, result.key, *data)] = result
+        latest[(result.r, result.key, *conditions(result))] = result
     if not latest:
         raise DataError(f"expected results in {path}, found no {RESULTS}: `tome-zoo eval --output DIR` writes one")
     return sorted(latest.values(), key=lambda result: result.model)
@@ -67,28 +69,28 @@ def find_results(path: str | Path) -> list[Result]:
 
 def compare(results: Iterable[Result]) -> list[Comparison]:
     """Each result beside the first figure that its card reports for this r and metric."""
-    return [Comparison(result, _reported(result)) for result in results]
+    return [Comparison(result, _find_reported(result)) for result in results]
 
 
-def table(comparisons: Sequence[Comparison]) -> Table:
+def comparison_table(comparisons: Sequence[Comparison]) -> Table:
     """One row a result: measured, reported, difference, counts and the source of what was reported."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "r"):
-        made.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold")
     for name in ("GMACs", "measured %", "reported %", "difference", "scored", "samples/s"):
-        made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("protocol, dtype; source of the reported figure", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("protocol, dtype, device; source of the reported figure", overflow="fold")
     for item in comparisons:
         result, reported = item.result, item.reported
         scored = f"{result.n_scored:,}" + ("" if result.n_scored == result.n_expected else f" of {result.n_expected:,}")
         if result.classes_scored is not None:
             scored += f", {result.classes_scored} classes"
-        where = f"{result.protocol}, {result.dtype}; "
+        where = f"{result.protocol}, {result.dtype}, {result.device}; "
         where += "none reported" if reported is None else reported.source + (reported.note and f" ({reported.note})")
         if reported is not None and item.other_protocol:
             where += f"; the card's protocol is {item.other_protocol}"
-        made.add_row(
-            result.model,
+        table.add_row(
+            Text(result.model),
             result.r,
             f"{result.gmacs:.3g}",
             f"{result.score:.2f} {'mAP' if result.metric == 'map' else 'top-1'}",
@@ -98,10 +100,10 @@ def table(comparisons: Sequence[Comparison]) -> Table:
             f"{result.samples_per_second:.3g}",
             Text(where),
         )
-    return made
+    return table
 
 
-def _reported(result: Result) -> Reported | None:
+def _find_reported(result: Result) -> Reported | None:
     try:
         card = cards.model_card(result.model)
     except CardError:  # the results may be of a card that is not at hand

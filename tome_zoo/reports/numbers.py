@@ -1,7 +1,7 @@
 """How tables print numbers; "-" where there is none."""
 
 
-def figure(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Three or four significant digits, thousands with a comma."""
     if value is None:
         return "-"
@@ -11,11 +11,11 @@ def figure(value: float | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def times(value: float | None) -> str:
+def format_ratio(value: float | None) -> str:
     """A ratio, as in "1.98x"."""
     return "-" if value is None else f"{value:.2f}x"
 
 
-def percent(value: float | None, decimals: int = 0) -> str:
+def format_percent(value: float | None, decimals: int = 0) -> str:
     """A share of one in per cent."""
     return "-" if value is None else f"{100 * value:.{decimals}f} %"

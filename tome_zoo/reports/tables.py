@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tome_zoo.evaluation.results import Result
-from tome_zoo.reports.numbers import figure, times
+from tome_zoo.reports.numbers import format_number, format_ratio
 
 COLUMNS = (
     "model", "modality", "dataset", "split", "protocol", "weights", "r", "metric", "score", "top5", "classes_scored",
@@ -20,13 +20,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def group(results: Iterable[Result]) -> list[list[Result]]:
-    """Results that may be compared: same model, weights, data, protocol and dtype; in order of coming."""
-    by_key: dict[tuple, list[Result]] = {}
+def conditions(result: Result) -> tuple[Any, ...]:
+    """All that results must share for their scores, GMACs and speeds to be compared: everything but r."""
+    model = (result.model, result.weights, result.prop_attn)
+    data = (result.dataset, result.split, result.protocol, result.limit)
+    return *model, *data, result.dtype, result.batch_size, result.device, result.ranks
+
+
+def group_results(results: Iterable[Result]) -> list[list[Result]]:
+    """Results that may be compared, those of equal `conditions`; in order of coming."""
+    groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
-        key = (result.model, result.weights, result.dataset, result.split, result.protocol, result.dtype, result.limit)
-        by_key.setdefault(key, []).append(result)
-    return list(by_key.values())
+        groups.setdefault(conditions(result), []).append(result)
+    return list(groups.values())
 
 
 def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -36,7 +42,7 @@ def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
     multiply-accumulates, twice the speed. `speedup_over_timm` compares with timm's unmerged model of the same run.
     """
     records = []
-    for members in group(results):
+    for members in group_results(results):
         base = next((result for result in members if result.r == "0"), None)
         for result in members:
             record = {column: getattr(result, column, None) for column in COLUMNS}
@@ -50,19 +56,20 @@ def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
     return records
 
 
-def table(members: Sequence[Result]) -> Table:
+def results_table(results: Sequence[Result]) -> Table:
     """The results of one group as a table: a row for each r."""
-    first = members[0]
-    records = rows(members)
+    first = results[0]
+    records = rows(results)
     with_timm = first.timm_samples_per_second is not None
-    counts = sorted({(result.n_scored, result.n_expected) for result in members})
+    counts = sorted({(result.n_scored, result.n_expected) for result in results})
     scored = ", ".join(f"{done:,} of {of:,}" if done != of else f"{of:,}" for done, of in counts)
     caption = (
-        f"{first.dataset} ({first.split}), {scored} samples scored, {first.protocol}, {first.dtype}, {first.device}"
+        f"{first.dataset} ({first.split}), {scored} samples scored, {first.protocol}, "
+        f"{first.dtype}, batch {first.batch_size}, {first.device}"
     )
     if with_timm:
-        caption += f"; timm's unmerged model: {figure(first.timm_samples_per_second)} samples/s"
-    made = Table(
+        caption += f"; timm's unmerged model: {format_number(first.timm_samples_per_second)} samples/s"
+    table = Table(
         title=Text(first.model, style="bold"),
         caption=Text(caption),
         title_justify="left",
@@ -72,20 +79,20 @@ def table(members: Sequence[Result]) -> Table:
     )
     scores = ["top-1\n%", "top-5\n%"] if first.metric == "top1" else ["mAP\n%"]
     speeds = ["samples\n/s", "speed-up\nover r=0", *(["speed-up\nover timm"] if with_timm else [])]
-    widest = max(len(result.r) for result in members)
-    made.add_column("\nr", justify="right", overflow="fold", min_width=min(widest, 8))  # r block by block may be long
+    widest = max(len(result.r) for result in results)
+    table.add_column("\nr", justify="right", overflow="fold", min_width=min(widest, 8))  # r block by block may be long
     for name in ("tokens\nleft", "\nGMACs", "fewer\nMACs", *scores, *speeds):
-        made.add_column(name, justify="right", no_wrap=True)
-    for record, result in zip(records, members, strict=True):
-        cells = [result.r, str(record["tokens_out"]), figure(result.gmacs), times(record["gmacs_ratio"])]
+        table.add_column(name, justify="right", no_wrap=True)
+    for record, result in zip(records, results, strict=True):
+        cells = [result.r, str(record["tokens_out"]), format_number(result.gmacs), format_ratio(record["gmacs_ratio"])]
         cells.append(f"{result.score:.2f}")
         if result.metric == "top1":
             cells.append(f"{result.top5:.2f}")
-        cells += [figure(result.samples_per_second), times(record["speedup_over_r0"])]
+        cells += [format_number(result.samples_per_second), format_ratio(record["speedup_over_r0"])]
         if with_timm:
-            cells.append(times(record["speedup_over_timm"]))
-        made.add_row(*cells)
-    return made
+            cells.append(format_ratio(record["speedup_over_timm"]))
+        table.add_row(*cells)
+    return table
 
 
 def failures(results: Iterable[Result], shown: int = 10) -> list[str]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tome_zoo.cards import protocol_card
-from tome_zoo.data.dataset import Dataset, SampleViews
+from tome_zoo.data.dataset import Dataset
+from tome_zoo.data.decode import decode as decode_samples
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation import metrics
 from tome_zoo.registry import ZooModel
@@ -47,14 +48,14 @@ def decode(model: ZooModel, data: Dataset, *, progress: Progress | None = None) 
     protocol = protocol_card(model.card.protocol).model_copy(update={"temporal_views": 1, "spatial_views": 1})
     views: list[Tensor] = []
     kept: list[Any] = []
-    for index, view, reason in map(SampleViews(data, model.card, protocol).__getitem__, range(len(data))):
-        if view is None:
-            log.warning("%s is left out: %s", data.samples[index].id, reason)
+    for item in decode_samples(data, range(len(data)), model.card, protocol):
+        if item.views is None:
+            log.warning("%s is left out: %s", data.samples[item.index].id, item.reason)
         else:
-            views.append(view[0].half())
-            kept.append(data.samples[index].target)
+            views.append(item.views[0].half())
+            kept.append(data.samples[item.index].target)
         if progress is not None:
-            progress(index + 1, len(data), f"decoding {data.split}")
+            progress(item.index + 1, len(data), f"decoding {data.split}")
     if not views:
         raise DataError(f"{data.root}: none of the {len(data)} samples of split {data.split!r} can be decoded")
     if data.card.multi_label:

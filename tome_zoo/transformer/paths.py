@@ -16,7 +16,7 @@ def attention_path(model: VisionTransformer, device: torch.device, dtype: torch.
 
     Args:
         model: Merging, or timm's own.
-        device: Where it computes.
+        device: Where it is to compute.
         dtype: What it computes in.
         r: Merging schedule; None takes the model's own, 0 for timm's model. At 0 timm's own forward runs.
 
@@ -28,7 +28,8 @@ def attention_path(model: VisionTransformer, device: torch.device, dtype: torch.
     timms = "timm fused" if getattr(attn, "fused_attn", True) else "timm unfused"
     if not any(resolve(getattr(model, "r", 0) if r is None else r, len(model.blocks))):
         return timms
-    reason = why_not_fast_path(attn, ATTENTION_READS, torch.empty(0, device=device, dtype=dtype))
+    own = torch.empty(0, device=next(model.parameters()).device)  # the model may not have been moved yet
+    reason = why_not_fast_path(attn, ATTENTION_READS, own)
     if reason:
         return f"{timms} ({reason})"
     return choose_kernel(device, dtype, by_size=bool(getattr(model, "prop_attn", True)))

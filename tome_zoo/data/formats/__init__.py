@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tome_zoo.cards.schema import FORMATS as NAMES
+from tome_zoo.cards.schema import DATASET_FORMATS
 from tome_zoo.data.formats import audioset_csv, audioset_json, folders, kinetics_csv, video_list
 from tome_zoo.data.formats.split import Listing, Source
 from tome_zoo.errors import DataError
@@ -45,9 +45,10 @@ def read_split(source: Source, data_format: str | None = None) -> tuple[str, Lis
         DataError: If none lies there, the name is none of the modality's formats, or the split cannot be read.
     """
     card = source.card
-    if data_format is not None and data_format not in NAMES[card.modality]:
+    if data_format is not None and data_format not in DATASET_FORMATS[card.modality]:
         raise DataError(
-            f"data format {data_format!r} is not for {card.modality}, expected one of {', '.join(NAMES[card.modality])}"
+            f"data format {data_format!r} is not for {card.modality}, expected one of "
+            f"{', '.join(DATASET_FORMATS[card.modality])}"
         )
     wanted = card.layout if data_format is None else (data_format,)
     found = {name: place for name in wanted if (place := FORMATS[name].find(source)) is not None}

@@ -1,11 +1,7 @@
-"""Token merging as one integer map.
+"""Bipartite soft matching, the default: which pairs of tokens merge, and the merge by those pairs.
 
-A merge step is `assign`, `[batch, tokens]`: for every incoming token, the index of the outgoing token that it becomes.
-`match` chooses the map, `merge` averages by it, `unmerge` copies back along it, `compose` follows tokens through
-several. Any other reduction of tokens is another function that returns an `assign`. Tensors in, tensors out; no state.
-
-The transformer takes the short way, `pair` and `merge_pairs`: the same step as a list of pairs, which spares the tokens
-that do not merge all but one copy.
+`match` gives the step as a map of tokens. The transformer takes the short way, `pair` and `merge_pairs`: the same step
+as a list of pairs, which spares the tokens that do not merge all but one copy.
 
 Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, arXiv 2210.09461, section 3.
 """
@@ -17,18 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tome_zoo.merge.maps import merge_count
+
 SCORES = 2**24  # similarities in memory at a time, 64 MiB; on a CPU, whose cache is small, a quarter of that
-
-
-def merge_count(r: int, n_tokens: int, protected: int = 0) -> int:
-    """Tokens that a step really merges: `r`, but at most half of the unprotected tokens.
-
-    Args:
-        r: Tokens to merge.
-        n_tokens: Incoming tokens, the protected ones included.
-        protected: Prefix tokens that never merge.
-    """
-    return max(0, min(r, (n_tokens - protected) // 2))
 
 
 class Pairs(NamedTuple):
@@ -131,32 +118,6 @@ def match(metric: Tensor, r: int, protected: int = 0) -> Tensor:
     return assignment(pair(metric, r, protected))
 
 
-def merge(x: Tensor, size: Tensor | None, assign: Tensor, n_out: int) -> tuple[Tensor, Tensor]:
-    """Average the tokens that share an outgoing index, weighted by how many original tokens each one holds.
-
-    Computed in float32 or better with weights that sum to one, so nothing overflows and a token that merges with none
-    is returned bit for bit.
-
-    Args:
-        x: Tokens, `[batch, tokens, channels]`, any floating dtype.
-        size: Original tokens in each, float32 `[batch, tokens]`; None means one each.
-        assign: Outgoing index of each token, int64 `[batch, tokens]`.
-        n_out: Outgoing tokens.
-
-    Returns:
-        Merged tokens `[batch, n_out, channels]` in the dtype of `x`, and their sizes, float32 `[batch, n_out]`.
-    """
-    batch, _, channels = x.shape
-    if size is None:
-        size = torch.ones(assign.shape, dtype=torch.float32, device=x.device)
-    merged_size = size.new_zeros(batch, n_out).scatter_add(1, assign, size)
-    weight = size / merged_size.gather(1, assign)
-    rows = assign.unsqueeze(-1).expand_as(x)
-    weighted = x.to(torch.promote_types(x.dtype, torch.float32)) * weight.unsqueeze(-1)
-    merged = weighted.new_zeros(batch, n_out, channels).scatter_add(1, rows, weighted)
-    return merged.to(x.dtype), merged_size
-
-
 def merge_pairs(x: Tensor, size: Tensor | None, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """What `merge` gives for the map of these pairs, touching only the tokens that merge.
 
@@ -197,29 +158,3 @@ def merge_pairs(x: Tensor, size: Tensor | None, pairs: Pairs) -> tuple[Tensor, T
         total = torch.where(leads.unsqueeze(1), total, total.detach())
     merged = rows.index_select(0, keep).index_copy(0, (slot + n_out * sample).flatten(), total.to(x.dtype))
     return merged.view(batch, n_out, channels), merged_size
-
-
-def unmerge(y: Tensor, assign: Tensor) -> Tensor:
-    """Copy every outgoing token back to all positions that became it.
-
-    Args:
-        y: Outgoing tokens, `[batch, n_out, channels]`.
-        assign: Map of one step, or a trace of several, `[batch, tokens]`.
-
-    Returns:
-        `[batch, tokens, channels]`.
-    """
-    return y.gather(1, assign.unsqueeze(-1).expand(-1, -1, y.shape[-1]))
-
-
-def compose(trace: Tensor, assign: Tensor) -> Tensor:
-    """Follow tokens one step further.
-
-    Args:
-        trace: Where each original token is now, int64 `[batch, original]`.
-        assign: Map of the next step, `[batch, tokens]`.
-
-    Returns:
-        Where each original token is after that step, `[batch, original]`.
-    """
-    return assign.gather(1, trace)

@@ -1,0 +1,46 @@
+"""The picture of an image as a whole."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+import tome_zoo
+from tome_zoo import visualize
+from tome_zoo.visualize.image import caption, title
+from tome_zoo.visualize.sheet import GAP, MARGIN, fitted, font
+
+
+def test_columns_stand_side_by_side_with_words():
+    model = tome_zoo.create_model("demo_image.shapes", pretrained=True)
+    subject, view = visualize.subject_of(model), torch.rand(3, 96, 96) * 2 - 1
+    found = [visualize.groups(model, view, r) for r in (12, [9, 0, 4])]
+    panels = visualize.image_panels(subject, view, found)
+    assert [panel.title for panel in panels] == ["input", "r = 12", "r = 9,0,4"]
+    assert panels[1].lines[0] == "96 of 144 tokens"
+    assert panels[2].lines[0] == "131 of 144 tokens"
+    sheet = visualize.render_image(subject, view, found, scale=2)
+    assert isinstance(sheet, Image.Image)
+    assert sheet.width == 2 * MARGIN + 3 * 192 + 2 * GAP
+    for column, panel in enumerate(panels):
+        left, top = MARGIN + column * (192 + GAP), MARGIN + 26
+        shown = sheet.crop((left, top, left + 192, top + 192))
+        assert (np.asarray(shown) == np.asarray(panel.picture.image(2))).all()
+        assert np.asarray(sheet.crop((left, 0, left + 192, top))).min() < 128  # a title
+
+
+def test_words_name_the_block_and_the_prediction():
+    model = tome_zoo.create_model("demo_image.shapes", pretrained=True)
+    found = visualize.groups_by_block(model, torch.randn(3, 96, 96), r=(8, -1.0))
+    assert title(found[1]) == "r = 8:-1, block 2 of 4"
+    assert caption(found[1]) == ("118 of 144 tokens",)
+    best = found[-1].prediction[0]
+    assert caption(found[-1])[1] == f"{best.label}, {100 * best.probability:.0f} %"
+
+
+def test_long_words_are_shortened_in_the_middle():
+    face = font(15)
+    short = fitted("a very long label that no panel could ever hold", face, 120)
+    assert face.getlength(short) <= 120
+    assert short.startswith("a ver")
+    assert short.endswith("hold")
+    assert fitted("short", face, 120) == "short"

@@ -1,0 +1,115 @@
+"""Samples of a data set, decoded: the one loop of evaluation, check and training."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from tome_zoo import modalities
+from tome_zoo.data.dataset import Dataset
+from tome_zoo.data.stamp import Stamp, stamp
+from tome_zoo.data.workers import StartError, WorkerPool
+from tome_zoo.errors import CardError, MediaError
+from tome_zoo.modalities.inputs import Spec, ViewProtocol
+
+TIMEOUT = 900.0  # s, for one file; more than an hour of video at 10 x 3 views takes
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a sample.
+
+    Attributes:
+        index: Which one.
+        views: [views, channels, ...], float32; None where it cannot be decoded, or where views were not kept.
+        reason: Why it cannot be decoded; None where it can.
+        stamp: Of the file, taken before it was read.
+    """
+
+    index: int
+    views: Tensor | None
+    reason: str | None
+    stamp: Stamp
+
+
+def decode(
+    dataset: Dataset,
+    indices: Sequence[int],
+    spec: Spec | None,
+    protocol: ViewProtocol | None,
+    *,
+    workers: int = 0,
+    timeout: float = TIMEOUT,
+    keep_views: bool = True,
+    pin_memory: bool = False,
+) -> Iterator[Decoded]:
+    """Decode samples, in the order of the indices; one bad file does not stop the others.
+
+    Args:
+        dataset: Whose samples.
+        indices: Which of them.
+        spec: The model (a model card) by whose preprocessing; None only reads the files (of a video three frames).
+        protocol: Which views; needed with `spec`.
+        workers: Processes that decode; 0 decodes in this one. Where they cannot be started, this one decodes.
+        timeout: Seconds that a process may take for a file, after which it goes on without it.
+        keep_views: False throws the views away where they were decoded.
+        pin_memory: Put the views where a GPU can fetch them.
+
+    Raises:
+        CardError: If model, data set and protocol do not belong together, which no other file would mend.
+    """
+    modalities.get(dataset.card.modality)
+    decoder = _Decoder(dataset, spec, protocol, keep_views)
+    done = 0
+    if workers > 0:
+        try:
+            pool = WorkerPool(decoder, min(workers, max(1, len(indices))), timeout=timeout, pin_memory=pin_memory)
+            for done, outcome in enumerate(pool.imap(indices), 1):
+                index = indices[done - 1]
+                if outcome.lost is None:
+                    yield Decoded(index, outcome.tensor, *outcome.result)
+                else:
+                    path = dataset.samples[index].path
+                    yield Decoded(index, None, f"{path}: {outcome.lost}", stamp(path))
+            return
+        except StartError as error:
+            _log.warning("no processes for decoding (%s): this one decodes, which takes longer", error)
+    for index in indices[done:]:
+        (reason, before), views = decoder(index)
+        yield Decoded(index, views.pin_memory() if pin_memory and views is not None else views, reason, before)
+
+
+class _Decoder:
+    """Index -> ((reason, stamp), views); what processes that decode are given."""
+
+    def __init__(self, dataset: Dataset, spec: Spec | None, protocol: ViewProtocol | None, keep_views: bool) -> None:
+        self.paths = [sample.path for sample in dataset.samples]
+        self.modality = dataset.card.modality
+        self.spec, self.protocol, self.keep_views = spec, protocol, keep_views
+
+    def __call__(self, index: int) -> tuple[tuple[str | None, Stamp], Tensor | None]:
+        path = self.paths[index]
+        before = stamp(path)
+        try:
+            views = self._views(path)
+        except CardError:
+            raise
+        except (MediaError, OSError) as error:
+            return (str(error), before), None
+        except Exception as error:  # a decoder surprised by a damaged file must not end an evaluation of thousands
+            _log.debug("%s: unexpected failure", path, exc_info=True)
+            return (f"{path}: cannot be decoded ({type(error).__name__}: {error})", before), None
+        return (None, before), views if self.keep_views else None
+
+    def _views(self, path: Path) -> Tensor | None:
+        modality = modalities.get(self.modality)
+        media = modality.read(path, self.spec)
+        if self.spec is not None and self.protocol is not None:
+            return modality.views(media, self.spec, self.protocol)
+        if self.modality == "video":
+            media.frames(sorted({0, media.num_frames // 2, media.num_frames - 1}))
+        return None

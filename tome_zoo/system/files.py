@@ -1,0 +1,40 @@
+"""Files that appear whole under their name, or not at all."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Write a file beside its place and rename it at the end of the `with` block.
+
+    A reader sees the old file or the new one, whatever stops the writer; of several writers the last one wins. If the
+    block raises, the old file stays. A symbolic link stays a link. Folders are made if need be.
+
+    Args:
+        path: The file.
+        mode: "w" for UTF-8 text with the line ends that are written, "wb" for bytes.
+
+    Yields:
+        The open file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name[:200]}.{uuid.uuid4().hex[:8]}.part")
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(partial, mode.replace("w", "x"), **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,114 @@
+"""What drawing needs to know of a model, and the one view of a file that is drawn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from tome_zoo import cards, modalities
+from tome_zoo.errors import MediaError
+from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, Spec
+
+
+@dataclass(frozen=True)
+class CentralView:
+    """A protocol of one view: the clip in the middle of a video, the centre crop, the beginning of a sound."""
+
+    sampling: Sampling = "clip"
+    temporal_views: int = 1
+    spatial_views: int = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model as seen by whoever draws it.
+
+    Attributes:
+        name: Of the model.
+        modality: "image", "video" or "audio".
+        spec: Preprocessing and size of the input; a model card is one.
+        protocol: Which view of a file is drawn.
+        labels: Names of the outputs, or none.
+        multi_label: Whether each class has a probability of its own.
+    """
+
+    name: str
+    modality: Modality
+    spec: Spec
+    protocol: CentralView
+    labels: tuple[str, ...]
+    multi_label: bool
+
+
+def subject_of(model: nn.Module) -> Subject:
+    """A model of the zoo by its card; any other is taken for a timm image model with timm's own configuration."""
+    card = getattr(model, "card", None)
+    if isinstance(card, cards.ModelCard):
+        return Subject(
+            name=card.name,
+            modality=card.modality,
+            spec=card,
+            protocol=CentralView(cards.protocol_card(card.protocol).sampling),
+            labels=tuple(getattr(model, "labels", ())),
+            multi_label=cards.dataset_card(card.dataset).multi_label,
+        )
+    config = resolve_model_data_config(model)
+    settings = ImageInput(
+        mean=config["mean"],
+        std=config["std"],
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        crop_pct=config["crop_pct"],
+    )
+    shape: Any = SimpleNamespace(size=_size(model, config), in_chans=config["input_size"][0])
+    spec: Any = SimpleNamespace(architecture=shape, input=settings)
+    name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture", type(model).__name__))
+    return Subject(name, "image", spec, CentralView(), (), multi_label=False)
+
+
+def central_view(subject: Subject, path: str | Path) -> Tensor:
+    """The drawn view of a file, float32 `[channels, ...]`, as the model takes it.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
+    modality = modalities.get(subject.modality)
+    media = modality.read(Path(path), subject.spec)
+    return modality.views(media, subject.spec, subject.protocol)[0]
+
+
+def colours(subject: Subject, view: Tensor) -> np.ndarray:
+    """A view of an image or a video as pixels again, uint8 `[height, width, 3]` or `[frames, height, width, 3]`.
+
+    Args:
+        subject: Whose preprocessing it went through.
+        view: float `[3, height, width]` or `[3, frames, height, width]`.
+    """
+    settings: Any = subject.spec.input
+    shape = (-1, *[1] * (view.ndim - 1))
+    mean, std = (torch.tensor(values, dtype=torch.float32).view(shape) for values in (settings.mean, settings.std))
+    values = (view.detach().float().cpu() * std + mean).mul(255).round().clamp(0, 255)
+    return np.ascontiguousarray(values.to(torch.uint8).movedim(0, -1).numpy())
+
+
+def log_mel(subject: Subject, view: Tensor) -> np.ndarray:
+    """A view of a sound as Kaldi's log-mel energies again, float32 `[frames, mel bins]`, natural logarithm.
+
+    Raises:
+        MediaError: If the model reads no sound.
+    """
+    settings = subject.spec.input
+    if not isinstance(settings, AudioInput):
+        raise MediaError(f"expected a model of sounds, {subject.name} reads a {subject.modality}")
+    return (view[0].detach().float().cpu() * (2 * settings.std) + settings.mean).numpy()
+
+
+def _size(model: nn.Module, config: dict[str, Any]) -> tuple[int, int]:
+    """(height, width) that the model was built for."""
+    built: Any = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    height, width = built or config["input_size"][-2:]
+    return int(height), int(width)

@@ -1,0 +1,165 @@
+"""Which pixels belong together once tokens have merged: the trace of a model on the grid of its input."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tome_zoo.errors import TomeZooError, UnsupportedModelError
+from tome_zoo.evaluation.prediction import Prediction
+from tome_zoo.schedule import R
+from tome_zoo.transformer.patching import patch, share_parameters
+from tome_zoo.visualize.subject import Subject, subject_of
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups that the patch tokens of one view form behind a block.
+
+    Attributes:
+        tokens: Group of each patch token on its grid, int64 `[time, height, width]`; audio: `[1, frames, mel bins]`.
+            Groups count from 0 in the order in which their tokens stand behind the block, prefix tokens left out.
+        pixels: Group of each pixel, int64 `[height, width]`, `[frames, height, width]` or audio `[frames, mel bins]`.
+            Where patches overlap, that of the patch with the nearest centre; -1 where no patch looks.
+        sizes: Patch tokens in each group, int64 `[groups]`.
+        n_tokens: Tokens left, the prefix included.
+        n_input: Tokens before merging, the prefix included.
+        r: The schedule.
+        block: How many blocks were passed, from 1.
+        depth: How many blocks there are.
+        prediction: The most probable classes at this schedule, best first; empty for an encoder.
+    """
+
+    tokens: np.ndarray
+    pixels: np.ndarray
+    sizes: np.ndarray
+    n_tokens: int
+    n_input: int
+    r: R
+    block: int
+    depth: int
+    prediction: tuple[Prediction, ...]
+
+    @property
+    def first(self) -> np.ndarray:
+        """The first patch token of each group, int64 `[groups]`: a name that other groups of the view share."""
+        _, first = np.unique(self.tokens, return_index=True)
+        return first
+
+
+def groups(model: nn.Module, view: Tensor, r: R | None = None, block: int | None = None, top_k: int = 1) -> Groups:
+    """The groups of one view, and what the model predicts from it.
+
+    Args:
+        model: A model of the zoo or of timm; it is not changed, and one that does not merge yet is merged in a copy.
+        view: `[channels, ...]` or `[1, channels, ...]`, as the model takes it.
+        r: Merging schedule; None takes the model's own.
+        block: Behind which block, from 1; None means the last.
+        top_k: How many classes to predict.
+
+    Raises:
+        TomeZooError: If there is no such block, or several views are given.
+        UnsupportedModelError: If the model cannot be merged, or its tokens lie on no grid of pixels.
+        ScheduleError: If `r` is no schedule for the model.
+    """
+    found = groups_by_block(model, view, r, top_k)
+    if block is None:
+        return found[-1]
+    if not 1 <= block <= len(found):
+        raise TomeZooError(f"block should lie between 1 and {len(found)}, got {block}")
+    return found[block - 1]
+
+
+def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: int = 1) -> list[Groups]:
+    """The groups of one view behind every block; arguments and errors as of `groups`."""
+    merging = _merging(model, r)
+    parameter = next(merging.parameters())
+    x = view.detach().to(parameter.device, parameter.dtype)
+    dimensions = 5 if getattr(merging.patch_embed, "proj", None).__class__.__name__ == "Conv3d" else 4
+    x = x.unsqueeze(0) if x.ndim == dimensions - 1 else x
+    if x.ndim != dimensions or len(x) != 1:
+        raise TomeZooError(f"expected one view of {dimensions - 1} dimensions, got the shape {list(view.shape)}")
+    with torch.inference_mode():
+        trace = merging.trace(x)
+        prediction = _predict(merging, x, subject_of(model), top_k)
+    n_prefix, depth = merging.num_prefix_tokens, len(trace.blocks)
+    grid = token_grid(merging, tuple(x.shape[2:]))
+    n_input = trace.blocks[0].shape[1]
+    if n_input - n_prefix != int(np.prod(grid)):
+        raise UnsupportedModelError(
+            f"cannot draw {type(merging).__name__}: it has {n_input - n_prefix} patch tokens, its grid {grid}"
+        )
+    cells = pixel_cells(merging, tuple(x.shape[2:]))
+    found = []
+    for number, after in enumerate(trace.blocks, start=1):
+        index = after[0, n_prefix:].cpu().numpy() - n_prefix
+        found.append(
+            Groups(
+                tokens=index.reshape((1, *grid)[-3:]),
+                pixels=np.where(cells < 0, -1, index[cells]),
+                sizes=np.bincount(index),
+                n_tokens=int(index.max()) + 1 + n_prefix,
+                n_input=n_input,
+                r=merging.r,
+                block=number,
+                depth=depth,
+                prediction=prediction,
+            )
+        )
+    return found
+
+
+def token_grid(model: Any, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Patch tokens along each axis of an input of this size: (height, width) or (time, height, width)."""
+    return tuple(model.patch_embed.dynamic_feat_size(size))
+
+
+def pixel_cells(model: Any, size: tuple[int, ...]) -> np.ndarray:
+    """For each pixel, the patch token with the nearest centre of those that look at it, or -1; int64 of `size`."""
+    embed = model.patch_embed
+    stride = tuple(embed.feat_ratio(as_scalar=False))
+    kernel = tuple(embed.patch_size) if hasattr(embed, "stride") else stride
+    grid = token_grid(model, size)
+    cells = np.zeros(size, dtype=np.int64)
+    unread = np.zeros(size, dtype=bool)
+    for axis, sizes in enumerate(zip(size, kernel, stride, grid, strict=True)):
+        along = axis_cells(*sizes).reshape([-1 if other == axis else 1 for other in range(len(size))])
+        cells = cells * grid[axis] + along
+        unread |= along < 0
+    return np.where(unread, -1, cells)
+
+
+def axis_cells(extent: int, kernel: int, stride: int, count: int) -> np.ndarray:
+    """Along one axis: which of `count` patches, `kernel` wide and `stride` apart, each of `extent` pixels is drawn as.
+
+    Returns:
+        int64 `[extent]`; -1 behind the last patch.
+    """
+    position = np.arange(extent)
+    nearest = np.floor((position + 0.5 - kernel / 2) / stride + 0.5).clip(0, count - 1).astype(np.int64)
+    return np.where(position >= (count - 1) * stride + kernel, -1, nearest)
+
+
+def _merging(model: nn.Module, r: R | None) -> Any:
+    """A twin of the model in evaluation mode at that schedule."""
+    same: Any = share_parameters(model).eval()
+    wanted = getattr(model, "r", 0) if r is None else r
+    if not hasattr(same, "trace"):
+        return patch(same, r=wanted)
+    same.r = wanted
+    return same
+
+
+def _predict(model: Any, x: Tensor, subject: Subject, top_k: int) -> tuple[Prediction, ...]:
+    if not getattr(model, "num_classes", 0):
+        return ()
+    logits = model(x)[0].float().cpu()
+    probabilities = logits.sigmoid() if subject.multi_label else logits.softmax(dim=0)
+    best = probabilities.argsort(descending=True, stable=True)[:top_k].tolist()
+    named = len(subject.labels) == len(logits)
+    return tuple(
+        Prediction(subject.labels[index] if named else f"class {index}", index, float(probabilities[index]))
+        for index in best
+    )
