@@ -113,11 +113,11 @@ class Result:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Result":
         """The result that `to_json` wrote; keys of later versions are left out."""
+        for name in ("weights", "key"):
+            if not isinstance(text := data.get(name, ""), str) or not HEX.fullmatch(text):
+                raise ValueError(f"field {name}: expected hex digits as a text, got {text!r}")
         result = jsonl.from_dict(cls, data | {"date": _date(data.get("date"))})
         schedule.parse(result.r)
-        for name in ("weights", "key"):
-            if not HEX.fullmatch(text := getattr(result, name)):
-                raise ValueError(f"field {name}: expected hex digits, got {text!r}")
         return result
 
 

@@ -96,8 +96,8 @@ def from_dict(cls: type[T], data: Any) -> T:
         if item.name in data and not (data[item.name] is None and _has_default(item))
     }
     for name, value in given.items():
-        if hints[name] in _TEXTS and isinstance(value, int) and not isinstance(value, bool):
-            given[name] = str(value)
+        if hints[name] in _TEXTS and isinstance(value, int | float) and float(value).is_integer():
+            given[name] = str(int(value))
     try:
         return TypeAdapter(cls).validate_python(given)
     except ValidationError as error:
