@@ -18,7 +18,7 @@ from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
 from tome_zoo.evaluation.score_store import ScoreStore
-from tome_zoo.evaluation.summary import collect_results
+from tome_zoo.evaluation.summary import collect_results, earlier_results
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
@@ -94,6 +94,8 @@ def evaluate(
     with distributed.process_group() as rank:
         with distributed.raise_together():
             _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
+            if resume and output is not None and rank.rank == 0:
+                earlier_results(output)  # a damaged file is refused before hours are spent
             source = _load(model, weights)
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
