@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from tome_zoo.cards import ModelCard, Weights, model_card, model_cards
+from tome_zoo.cards import ModelCard, model_card, model_cards
 from tome_zoo.cards.read import describe_errors
 from tome_zoo.cards.schema import Layout
 from tome_zoo.errors import CardError, CheckpointError
@@ -21,8 +21,8 @@ from tome_zoo.registry.model import ZooModel, attach_card
 from tome_zoo.schedule import R
 from tome_zoo.transformer import macs
 from tome_zoo.transformer.architecture import Architecture
-from tome_zoo.weights.download import Progress
-from tome_zoo.weights.fetch import fetch
+from tome_zoo.weights.download import DownloadProgress
+from tome_zoo.weights.fetch import locate
 from tome_zoo.weights.load import classes_of, load_state, read_converted, with_classifier
 from tome_zoo.weights.metadata import WeightsMetadata, read_metadata
 
@@ -55,7 +55,7 @@ def create_model(
     device: torch.device | str | None = None,
     drop_path_rate: float = 0.0,
     use_ema: bool | None = None,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
     **overrides: Any,
 ) -> ZooModel:
     """Build a model of the zoo, or one of timm's vision transformers, in evaluation mode.
@@ -114,15 +114,13 @@ class _File(NamedTuple):
     layout: Layout | None
 
 
-def _locate(card: ModelCard, weights: str | os.PathLike[str] | None, progress: Progress | None) -> _File:
+def _locate(card: ModelCard, weights: str | os.PathLike[str] | None, progress: DownloadProgress | None) -> _File:
     """The file to load: the card's, or the file or URL given instead of it."""
     if weights is None:
         if card.weights is None:
             raise CheckpointError(f"the card of {card.name!r} names no weights: pass weights=, a file or URL")
-        return _File(fetch(card.weights, progress=progress), card.weights.layout)
-    if isinstance(weights, str) and weights.startswith(("http://", "https://")):
-        return _File(fetch(Weights(url=weights, layout="timm", license=""), progress=progress), None)
-    return _File(Path(weights).expanduser(), None)
+        return _File(locate(card.weights, progress=progress), card.weights.layout)
+    return _File(locate(weights, progress=progress), None)
 
 
 def _with_metadata(card: ModelCard, found: WeightsMetadata, overrides: Mapping[str, Any]) -> ModelCard:
