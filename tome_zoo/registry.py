@@ -50,7 +50,7 @@ class ZooModel(MergingVisionTransformer):
         """
         modality = modalities.get(self.card.modality)
         views = self.protocol if protocol is None else protocol_card(protocol)
-        return modality.views(modality.read(Path(path), self.card), self.card, views)
+        return modality.load(Path(path), self.card, views)
 
 
 def list_models(filter: str = "*", modality: Modality | None = None) -> list[str]:
