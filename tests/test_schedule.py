@@ -1,5 +1,6 @@
 """Every form of r: the paper's truncation, what is refused, and the text form."""
 
+import numpy as np
 import pytest
 
 from tome_zoo.errors import ScheduleError
@@ -22,10 +23,26 @@ from tome_zoo.transformer.macs import tokens_per_block
         ([9, 4], 2, (9, 4)),
         ([], 2, (0, 0)),
         ((9, 4), 3, (9, 4, 0)),
+        (np.int64(8), 2, (8, 8)),
+        ((np.int64(8), np.float32(-1.0)), 3, (16, 8, 0)),
+        ([np.int32(9), 4], 3, (9, 4, 0)),
     ],
 )
 def test_forms(r, depth, expected):
     assert resolve(r, depth) == expected
+
+
+@pytest.mark.parametrize(
+    ("r", "text"),
+    [
+        ((8, 4), "8,4"), ([8, 4], "8,4"), ((8, 4, 2), "8,4,2"),
+        ((8, -1.0), "8:-1"), ((8, -0.12345678), "8:-0.12345678"),
+        (np.int64(8), "8"), ((np.int64(8), np.float64(0.5)), "8:0.5"), ([np.int64(3)], "3,"), ([], "0,"),
+    ],
+)  # fmt: skip
+def test_what_is_resolved_is_what_is_written(r, text):
+    assert format_r(r) == text
+    assert resolve(parse(text)[0], 4) == resolve(r, 4)
 
 
 def test_the_papers_truncation():

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
+from typing import Any
 
 from tome_zoo.errors import ScheduleError
 
@@ -26,15 +27,37 @@ def resolve(r: R | Sequence[int | float], depth: int) -> tuple[int, ...]:
     Raises:
         ScheduleError: If `r` is negative, not finite, of no such form or longer than the depth.
     """
+    r = canonical(r)
+    if isinstance(r, int):
+        return (r,) * depth
+    if isinstance(r, tuple):
+        return _linear(*r, depth)
+    if len(r) > depth:
+        raise ScheduleError(f"r has {len(r)} entries for {depth} blocks: give at most {depth}, got {r!r}")
+    return tuple(r) + (0,) * (depth - len(r))
+
+
+def canonical(r: R | Sequence[int | float]) -> R:
+    """`r` in plain Python numbers: an int, a pair (int, float) or a list of ints.
+
+    A tuple is linear only if it is a pair whose second is no whole number; (9, 4) is block by block, as [9, 4].
+
+    Raises:
+        ScheduleError: If `r` is of no such form, or a count is negative.
+    """
     if isinstance(r, Integral) and not isinstance(r, bool):
-        return (_count(r),) * depth
+        return _count(r)
     if isinstance(r, str) or not isinstance(r, Sequence):
         raise ScheduleError(f"r should be a whole number, a pair or a list, got {r!r}; {_FORMS}")
-    if isinstance(r, tuple) and len(r) == 2 and isinstance(r[1], float):
-        return _linear(_count(r[0]), r[1], depth)
-    if len(r) > depth:
-        raise ScheduleError(f"r has {len(r)} entries for {depth} blocks: give at most {depth}, got {list(r)!r}")
-    return tuple(_count(entry) for entry in r) + (0,) * (depth - len(r))
+    if is_linear(r):
+        return _count(r[0]), _slope(r[1])
+    return [_count(entry) for entry in r]
+
+
+def is_linear(r: object) -> bool:
+    """Whether `r` is a pair (r, slope)."""
+    pair = isinstance(r, tuple) and len(r) == 2
+    return pair and isinstance(r[1], Real) and not isinstance(r[1], Integral)  # type: ignore[index]
 
 
 def _count(value: object) -> int:
@@ -45,9 +68,13 @@ def _count(value: object) -> int:
     return int(value)
 
 
+def _slope(value: Any) -> float:
+    if not math.isfinite(value) or abs(value) > 1:
+        raise ScheduleError(f"the slope of (r, slope) should lie between -1.0 and 1.0, got {value!r}")
+    return float(value)
+
+
 def _linear(r: int, inflect: float, depth: int) -> tuple[int, ...]:
-    if not math.isfinite(inflect) or abs(inflect) > 1:
-        raise ScheduleError(f"the slope of (r, slope) should lie between -1.0 and 1.0, got {inflect!r}")
     if depth == 1:
         return (r,)
     first = int(r * (1.0 - inflect))
@@ -84,10 +111,11 @@ def parse(text: str) -> list[R]:
     return list(range(start, stop + 1, step))
 
 
-def format(r: R) -> str:
+def format(r: R | Sequence[int | float]) -> str:
     """The text that `parse` reads back as this one `r`: "8", "8:-1", "9,0,4" or "30,"."""
+    r = canonical(r)
     if isinstance(r, int):
         return str(r)
     if isinstance(r, tuple):
-        return f"{r[0]}:{r[1]:g}"
-    return ",".join(str(entry) for entry in r) + ("," if len(r) == 1 else "")
+        return f"{r[0]}:{str(r[1]).removesuffix('.0')}"
+    return ",".join(map(str, r or [0])) + ("," if len(r) < 2 else "")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tome_zoo import __version__
 from tome_zoo.cards import model_cards
 from tome_zoo.commands import app
-from tome_zoo.evaluation import runner
+from tome_zoo.evaluation import evaluator
 
 ROOT = Path(app.__file__).parents[2]
 
@@ -214,7 +214,7 @@ def test_ctrl_c_exits_with_130_and_says_what_is_kept(cards, tiny_root, tmp_path,
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run_all", interrupt)
+    monkeypatch.setattr(evaluator, "run_batches", interrupt)
     arguments = ("eval", "tiny_image.test", "--cards", cards, "--data", tiny_root / "image", "--output", tmp_path)
     assert "kept" in run(*arguments, code=130).stderr
 

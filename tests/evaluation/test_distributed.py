@@ -196,7 +196,7 @@ def test_a_terminated_run_keeps_its_scores(tiny_zoo, tmp_path):
 
 
 def test_alone_everyone_is_this_process():
-    with distributed.group() as here:
-        assert (here.rank, here.world) == (0, 1)
-        assert distributed.everyones("a") == distributed.at_first("a") == ["a"]
-        assert distributed.of_first("a") == "a"
+    with distributed.process_group() as rank:
+        assert (rank.rank, rank.world_size) == (0, 1)
+        assert distributed.all_gather("a") == distributed.gather_to_rank0("a") == ["a"]
+        assert distributed.broadcast("a") == "a"

@@ -188,6 +188,55 @@ def test_timm_unmerged_is_timed_beside(tiny_zoo):
         assert result.timm_samples_per_second > 0
 
 
+def test_schedules_of_whole_numbers_stay_apart(tiny_zoo):
+    """A tuple of whole numbers is block by block, of two as of three."""
+    results = evaluate(IMAGE, tiny_zoo / "image", r=[(4, 2), (4, 2, 1), [4, 2], np.int64(3)], limit=2)
+    assert [result.r for result in results] == ["4,2", "4,2,1", "3"]
+    assert len({result.key for result in results}) == 3
+    (alone,) = evaluate(IMAGE, tiny_zoo / "image", r=np.int64(3), limit=2)
+    assert alone.r == "3"
+
+
+def test_timm_has_no_form_of_every_model(tiny_zoo, caplog):
+    """AST averages two prefix tokens, which timm cannot."""
+    model = create_model(AUDIO, pool="prefix_mean")
+    (result,) = evaluate(model, tiny_zoo / "audio", time_timm=True)
+    assert result.timm_samples_per_second is None
+    assert result.samples_per_second > 0
+    assert "not timed" in caplog.text
+
+
+def test_what_is_said_of_a_data_set_that_is_open_is_refused(tiny_zoo):
+    data = open_dataset(tiny_zoo / "image", cards.dataset_card("tiny_things"))
+    for options in ({"split": "train"}, {"dataset": "tiny_things"}, {"data_format": "image_folder"}):
+        with pytest.raises(TomeZooError, match=f"{next(iter(options))} would be ignored"):
+            evaluate(IMAGE, data, **options)
+
+
+def test_unmerged_results_name_timms_attention(tiny_zoo):
+    whole, merged = evaluate(IMAGE, tiny_zoo / "image", r=[0, 2], limit=2)
+    assert whole.attention == "timm's own"
+    assert merged.attention not in ("", whole.attention)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_out_of_memory_halves_the_batch_and_says_so(tiny_zoo, tmp_path, caplog, error):
+    model = load(IMAGE)
+    model.register_forward_pre_hook(lambda module, inputs: _refuse(error) if len(inputs[0]) > 3 else None)
+    (result,) = evaluate(model, tiny_zoo / "image", batch_size=11, output=tmp_path)
+    assert (result.n_scored, result.batch_size) == (22, 2)
+    assert "11 views a forward: going on with 5" in caplog.text
+    (whole,) = evaluate(IMAGE, tiny_zoo / "image", batch_size=11)
+    assert result.top1 == whole.top1
+    model.register_forward_pre_hook(lambda *_: _refuse(error))
+    with pytest.raises(TomeZooError, match="1 views a forward"):
+        evaluate(model, tiny_zoo / "image", batch_size=11)
+
+
+def _refuse(error):
+    raise error
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

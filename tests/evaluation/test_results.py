@@ -64,18 +64,6 @@ def test_a_last_line_that_lost_only_its_end_counts(make_result, tmp_path):
     assert [result.r for result in read_results(tmp_path)] == ["0", "2"]
 
 
-def test_lines_of_version_0_1_0_still_read(make_result, tmp_path):
-    old = make_result().to_json()
-    for name in ("versions", "attention", "ranks", "seconds", "key"):
-        old.pop(name, None)
-    old |= {"version": "0.1.0", "torch": "2.11", "timm": "1.0.24"}
-    lines = [old | {"complete": True}, old | {"complete": False, "n_scored": 3}]
-    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (result,) = read_results(tmp_path)
-    assert result.n_scored == 8
-    assert result.versions == {"tome-zoo": "0.1.0", "torch": "2.11", "timm": "1.0.24"}
-
-
 def test_the_table_has_every_field(make_result, tmp_path):
     append_results(tmp_path, [make_result(r="9,0,4"), make_result(map=12.5, commit="abc")])
     with write_table(tmp_path).open() as file:

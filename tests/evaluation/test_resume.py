@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tome_zoo import create_model, evaluate, modalities
+from tome_zoo import cards, create_model, evaluate, modalities
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation.results import read_results
 from tome_zoo.evaluation.score_store import read_scores
@@ -150,6 +150,16 @@ def test_a_limited_run_is_part_of_the_whole(tiny_zoo, tmp_path, decoded):
     evaluate(NAME, tiny_zoo / "image", output=tmp_path)
     assert len(decoded) == len(set(decoded)) == 22
     assert [(result.limit, result.n_scored) for result in read_results(tmp_path)] == [(10, 10), (None, 22)]
+
+
+def test_another_summary_of_a_protocol_keeps_the_scores(tiny_zoo, tmp_path, decoded):
+    """Its words say nothing of how it scores; its views do."""
+    rule = cards.protocol_card("image_center_crop")
+    evaluate(NAME, tiny_zoo / "image", protocol=rule, output=tmp_path)
+    evaluate(NAME, tiny_zoo / "image", protocol=rule.model_copy(update={"summary": "In other words."}), output=tmp_path)
+    assert len(decoded) == 22
+    evaluate(NAME, tiny_zoo / "image", protocol=rule.model_copy(update={"version": 9}), output=tmp_path)
+    assert len(decoded) == 44
 
 
 def test_a_mended_file_and_a_changed_one_are_scored_anew(copied, tmp_path, decoded):

@@ -1,13 +1,17 @@
 """Published layouts on the golden vectors, merged and unmerged, and in the variants that files come in."""
 
+import contextlib
 import re
+from typing import get_args
 
 import pytest
 import torch
 
 import tome_zoo
+from tome_zoo.cards.schema import Layout
 from tome_zoo.errors import CheckpointError
-from tome_zoo.weights.layouts import convert, fuse_qkv, recognise, sinusoid
+from tome_zoo.weights.layouts import convert, recognise, sinusoid
+from tome_zoo.weights.rename import fuse_qkv
 
 SMALL = {"img_size": 64, "patch_size": 8, "embed_dim": 48, "depth": 6, "num_heads": 3}
 MODELS = {
@@ -92,10 +96,24 @@ def test_mae_st_encoder_has_no_head_but_its_norm(golden, tmp_path):
     torch.testing.assert_close(tuned.head(encoder(tensors["input"])), tensors["logits.r_0"], atol=1e-4, rtol=0)
 
 
-def test_mae_st_for_another_clip_is_refused(golden):
+def test_mae_st_of_another_width_is_refused(golden):
     card = tome_zoo.create_model(MODELS["mae_st_video"][0], device="meta").card
-    with pytest.raises(CheckpointError, match=r"pos_embed_spatial has shape \(1, 16, 48\).*8 x 14 x 14 tokens of 1024"):
+    with pytest.raises(CheckpointError, match=r"pos_embed_spatial has shape \(1, 16, 48\).*1024 channels"):
         convert(weights_of(golden("mae_st_video")), "mae_st", card.architecture)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_flattened_tensors_are_refused_by_name(name, golden, tmp_path):
+    """Some programs store every tensor as one axis; no shape can be told from that."""
+    state = {key: value.flatten() for key, value in weights_of(golden(name)).items()}
+    with pytest.raises(CheckpointError, match=r"flattened|shape|mis-shaped"):
+        load(name, state, tmp_path)
+    for layout in get_args(Layout):
+        architecture = tome_zoo.create_model(MODELS[name][0], device="meta", **MODELS[name][2]).card.architecture
+        with contextlib.suppress(CheckpointError):
+            convert(state, layout, architecture)
+        with contextlib.suppress(CheckpointError):
+            convert({key: value.sum() for key, value in state.items()}, layout, architecture)
 
 
 def test_mae_st_without_qkv_bias(golden):
@@ -150,3 +168,63 @@ def test_foreign_keys_are_of_no_layout():
     card = tome_zoo.create_model(MODELS["swag"][0], device="meta").card
     with pytest.raises(CheckpointError, match="no layout is named 'keras'"):
         convert({}, "keras", card.architecture)
+
+
+def ast_pair():
+    """A small AST of transformers with random weights, and its state dict as the authors' code names it."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ASTConfig(
+        hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=192, max_length=64,
+        num_mel_bins=32, frequency_stride=10, time_stride=10, num_labels=7, layer_norm_eps=1e-6,
+    )  # fmt: skip
+    model = transformers.ASTForAudioClassification(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    state, top = {}, model.audio_spectrogram_transformer
+    for name, value in (
+        ("v.cls_token", top.embeddings.cls_token),
+        ("v.dist_token", top.embeddings.distillation_token),
+        ("v.pos_embed", top.embeddings.position_embeddings),
+    ):
+        state[name] = value
+    for name, module in (
+        ("v.patch_embed.proj", top.embeddings.patch_embeddings.projection),
+        ("v.norm", top.layernorm),
+        ("mlp_head.0", model.classifier.layernorm),
+        ("mlp_head.1", model.classifier.dense),
+        ("v.head", torch.nn.Linear(48, 1000)),
+        ("v.head_dist", torch.nn.Linear(48, 1000)),
+    ):
+        state |= {f"{name}.weight": module.weight, f"{name}.bias": module.bias}
+    known = model.state_dict()
+    for number in range(2):
+        found = {key: value for key, value in known.items() if re.search(rf"(layer|layers)\.{number}\.", key)}
+
+        def part(pattern, kind, found=found):
+            return next(value for key, value in found.items() if re.search(rf"{pattern}\.{kind}$", key))
+
+        for kind in ("weight", "bias"):
+            rows = [part(rf"attention\.({name}|{name[0]}_proj)", kind) for name in ("query", "key", "value")]
+            state[f"v.blocks.{number}.attn.qkv.{kind}"] = torch.cat(rows)
+            for ours, theirs in (
+                ("attn.proj", r"attention\.(output\.dense|o_proj)"),
+                ("norm1", "layernorm_before"),
+                ("norm2", "layernorm_after"),
+                ("mlp.fc1", r"(intermediate\.dense|mlp\.fc1)"),
+                ("mlp.fc2", r"(?<!attention\.)(output\.dense|mlp\.fc2)"),
+            ):
+                state[f"v.blocks.{number}.{ours}.{kind}"] = part(theirs, kind)
+    return model, {f"module.{key}": value.detach().clone() for key, value in state.items()}
+
+
+def test_ast_of_its_authors_equals_that_of_transformers(tmp_path):
+    reference, state = ast_pair()
+    torch.save(state, tmp_path / "audioset.pth")
+    small = {"img_size": (64, 32), "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 7}
+    model = tome_zoo.create_model(
+        "audio_vit_base_patch16_1024x128.ast_as2m_ft", weights=tmp_path / "audioset.pth", **small
+    )
+    x = torch.randn(2, 64, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x[:, None]), reference(x).logits, atol=1e-5, rtol=1e-5)

@@ -1,10 +1,12 @@
 """Files of weights: what is read, and hostile or damaged ones, none of which may run or allocate anything."""
 
 import argparse
+import json
 import os
 import pathlib
 import pickle
 import struct
+import warnings
 import zipfile
 
 import numpy as np
@@ -34,16 +36,6 @@ class WindowsFile:
 
     def __reduce__(self):
         return pathlib.WindowsPath, ("C:\\", "runs")
-
-
-@pytest.mark.parametrize("wrapper", [None, "model", "model_state", "state_dict", "module"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
-def test_wrappers_and_prefixes_are_taken_off(tmp_path, wrapper, prefix):
-    state = {prefix + key: value for key, value in STATE.items()}
-    torch.save(state if wrapper is None else {"epoch": 3, wrapper: state}, tmp_path / "w.pth")
-    loaded = load_file(tmp_path / "w.pth")
-    assert loaded.keys() == STATE.keys()
-    assert all(torch.equal(loaded[key], STATE[key]) for key in STATE)
 
 
 def test_safetensors_is_read(tmp_path):
@@ -109,6 +101,21 @@ def hostile(path, kind, mark):
         path.write_bytes(safe[:-5])
     elif kind == "truncated torch file":
         path.write_bytes(good[: len(good) // 2])
+    elif kind == "TorchScript":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+    elif kind == "exported program":
+        torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), path.with_suffix(".pt2"))
+        path.with_suffix(".pt2").replace(path)
+    elif kind == "numpy archive":
+        np.savez(path.with_suffix(".npz"), a=np.zeros(2))
+        path.with_suffix(".npz").replace(path)
+    elif kind.startswith("index"):
+        index = {"metadata": {}, "weight_map": {"a": "w-1-of-2.safetensors", "b.c": "w-2-of-2.safetensors"}}
+        path.write_text(json.dumps(index, indent=2 if kind.endswith("lines") else None))
+    elif kind == "JSON":
+        path.write_text('{"a": {"b": [1, 2, 3]}}')
     elif kind == "text":
         path.write_text("these are not the weights you are looking for\n")
     elif kind == "web page":
@@ -137,6 +144,12 @@ KINDS = {
     "offsets beyond the file": "damaged safetensors file",
     "truncated safetensors": "damaged safetensors file",
     "truncated torch file": "damaged torch file",
+    "TorchScript": r"is a TorchScript program, not a file of weights: .*torch\.jit\.load",
+    "exported program": r"is an exported program \(\.pt2\)",
+    "numpy archive": r"is an archive of numpy arrays \(\.npz\)",
+    "index": r"is the index of weights that lie in 2 other files \(w-1-of-2\.safetensors, w-2-of-2\.safetensors\)",
+    "index of several lines": "is the index of weights that lie in 2 other files",
+    "JSON": "it is a JSON file",
     "text": "no file of weights",
     "web page": "it is a web page",
     "empty": "it is empty",

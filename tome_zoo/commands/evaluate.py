@@ -63,8 +63,8 @@ def eval_command(
     from tome_zoo.system import distributed
 
     output = Path("runs", name) if output is None else output
-    with sigterm_as_ctrl_c(), distributed.group() as here:
-        first = here.rank == 0  # of several processes one talks
+    with sigterm_as_ctrl_c(), distributed.process_group() as rank:
+        first = rank.rank == 0  # of several processes one talks
         try:
             with progress_bar(name, hidden=not first) as progress:
                 results = evaluator.evaluate(
@@ -73,7 +73,7 @@ def eval_command(
                     data_format=data_format, output=output, resume=not fresh, progress=progress,
                 )  # fmt: skip
             failed = tables.failures(results)
-            with distributed.together():
+            with distributed.raise_together():
                 if first:
                     _tell(results, output, as_json=as_json, update_card=update_card)
         except KeyboardInterrupt:

@@ -1,56 +1,20 @@
-"""What an evaluation has to do: which samples are left, batch by batch, and their decoding."""
+"""The batches that are left to do, and their samples decoded."""
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from tome_zoo.cards.schema import ModelCard, ProtocolCard
-from tome_zoo.data.dataset import Dataset
 from tome_zoo.data.decode import Decoded, decode
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be scored, and how.
-
-    Attributes:
-        batch_size: Views a forward.
-        workers: Processes that decode; 0 decodes in this one.
-        where: On what it is computed, as timings state it.
-    """
-
-    data: Dataset
-    protocol: ProtocolCard
-    card: ModelCard
-    batch_size: int
-    workers: int
-    where: str = ""
-
-    @property
-    def n_views(self) -> int:
-        """Views of a sample."""
-        return self.protocol.temporal_views * self.protocol.spatial_views
-
-    @property
-    def samples_a_batch(self) -> int:
-        """How many samples go through the model at a time; at least one."""
-        return max(1, self.batch_size // self.n_views)
-
-    def decoded(self, batches: Sequence["Batch"], pin_memory: bool) -> Iterator[list[Decoded]]:
-        """The samples of each batch, decoded once, in order."""
-        wanted = [index for batch in batches for index in batch.indices]
-        items = decode(self.data, wanted, self.card, self.protocol, workers=self.workers, pin_memory=pin_memory)
-        for batch in batches:
-            yield list(itertools.islice(items, len(batch.indices)))
+from tome_zoo.data.stamp import Stamp, stamp
+from tome_zoo.evaluation.plan import Plan
 
 
 class Batch(NamedTuple):
     """Samples that are decoded together.
 
     Attributes:
-        indices: All that some run lacks.
-        lacking: Those that each run lacks.
+        indices: All that are lacking at some r.
+        lacking: Those that are lacking at each r.
     """
 
     indices: tuple[int, ...]
@@ -66,7 +30,7 @@ def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[
     Args:
         chosen: Samples of the evaluation.
         size: Samples a batch.
-        done: What each run has already.
+        done: Samples that have scores already, at each r.
     """
     found = []
     for start in range(0, len(chosen), size):
@@ -76,3 +40,33 @@ def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[
         if indices:
             found.append(Batch(indices, lacking))
     return found
+
+
+def scored_indices(plan: Plan, stored: Sequence[dict[str, Stamp]]) -> list[set[int]]:
+    """At each r the chosen samples that have scores, of the files that lie there now.
+
+    Args:
+        plan: The evaluation.
+        stored: At each r the stamps of the samples that have scores, by id.
+    """
+    samples, now = plan.data.samples, dict[int, Stamp]()
+    found = []
+    for stamps in stored:
+        scored = [i for i in plan.chosen if samples[i].id in stamps]
+        now |= {i: stamp(samples[i].path) for i in scored if i not in now}
+        found.append({i for i in scored if stamps[samples[i].id] == now[i]})
+    return found
+
+
+def decode_batches(plan: Plan, batches: Sequence[Batch]) -> Iterator[list[Decoded]]:
+    """The samples of each batch, every one decoded once, in order."""
+    decoded = decode(
+        plan.data,
+        [index for batch in batches for index in batch.indices],
+        plan.card,
+        plan.protocol,
+        workers=plan.workers,
+        pin_memory=plan.device.type == "cuda",
+    )
+    for batch in batches:
+        yield list(itertools.islice(decoded, len(batch.indices)))

@@ -2,36 +2,31 @@
 
 import contextlib
 import copy
-import hashlib
-import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tome_zoo import cards, registry, schedule
+from tome_zoo import cards, registry
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
-from tome_zoo.data.dataset import Dataset, chosen_indices, open_dataset
-from tome_zoo.errors import DataError, TomeZooError
-from tome_zoo.evaluation.batches import Work
+from tome_zoo.data.dataset import Dataset, chosen_indices
+from tome_zoo.errors import TomeZooError
+from tome_zoo.evaluation.batches import pending, scored_indices
+from tome_zoo.evaluation.plan import DECODERS, PACKAGES, Plan, match_data, unique_schedules
 from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
-from tome_zoo.evaluation.runner import Plan, Progress, Run, run_share
-from tome_zoo.evaluation.score_store import Key, Ledger
-from tome_zoo.evaluation.summary import gather, summarise, write_results
+from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
+from tome_zoo.evaluation.score_store import ScoreStore
+from tome_zoo.evaluation.summary import collect_results
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
-from tome_zoo.transformer.attention import kernel_name
 from tome_zoo.transformer.macs import count_macs
 from tome_zoo.weights.load import weights_digest
 
 __all__ = ["Prediction", "evaluate", "predict"]
-
-PACKAGES = ("torch", "timm", "numpy")
-DECODERS = {"image": ("pillow",), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
 
 
 def evaluate(
@@ -53,7 +48,7 @@ def evaluate(
     resume: bool = True,
     flush_seconds: float = 10.0,
     time_timm: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Result]:
     """Score a model on a data set at each `r`, every sample decoded once and run at every r in turn.
 
@@ -71,7 +66,7 @@ def evaluate(
         dataset: Card or name of what lies at `data`; None means the model card's.
         split: None means the data set's validation split.
         weights: For a name: a file or URL instead of the card's weights.
-        batch_size: Views a forward.
+        batch_size: Views a forward; where memory does not suffice it is halved, which the result states.
         device: None means the model's own; for a name CUDA where there is a device, else the CPU.
         dtype: "float32", "bfloat16" or "float16": weights and activations are converted; matching and sizes stay
             float32.
@@ -83,7 +78,7 @@ def evaluate(
         resume: Go on from the scores that `output` holds of this model, r, protocol, data and dtype; samples that
             failed are tried again, and those whose files have changed. False scores all anew.
         flush_seconds: How often scores are written; what a killed process loses at most.
-        time_timm: Also time the same weights in timm's own unmerged model, in turn with the others.
+        time_timm: Also time the same weights in timm's own unmerged model, in turn with the others, if timm has it.
         progress: Called with (samples done, samples to do) of this process.
 
     Returns:
@@ -91,50 +86,66 @@ def evaluate(
         is returned as it stands there.
 
     Raises:
-        TomeZooError: If the model has no classifier.
+        TomeZooError: If the model has no classifier, or an argument makes no sense.
         DataError: If model, data set and protocol do not belong together, or not one sample could be scored.
         ScheduleError: If an `r` is no schedule for the model.
     """
-    with distributed.group() as here:
-        with distributed.together():
-            if dtype not in DTYPES:
-                raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
-            for name, number, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0)):
-                if number is not None and number < least:
-                    raise TomeZooError(f"{name} should be at least {least}, got {number}")
+    with distributed.process_group() as rank:
+        with distributed.raise_together():
+            _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
             source = _load(model, weights)
-            data, rule = _match_data(source, data, dataset, split, protocol, data_format)
-            schedules = _schedules(r, len(source.blocks))
-            digest = weights_digest(source)
-            own = isinstance(model, str)
-            place = choose_device(device) if own or device is not None else next(source.parameters()).device
-            running = (source if own else copy.deepcopy(source)).to(place, DTYPES[dtype])
-            running.eval().requires_grad_(False)
-            where = {
-                "batch_size": batch_size, "device": provenance.describe(place), "ranks": here.world,
-                "attention": kernel_name(place, DTYPES[dtype], by_size=source.prop_attn),
-            }  # fmt: skip
-            work = Work(
-                data, rule, source.card, batch_size, decoders(place) if workers is None else workers, json.dumps(where)
+            found, rule = match_data(source, data, dataset, split, protocol, data_format)
+            network = _on_device(source, device, dtype, keep=not isinstance(model, str))
+            on = next(network.parameters()).device
+            plan = Plan(
+                card=source.card,
+                weights=weights_digest(source),
+                prop_attn=source.prop_attn,
+                data=found,
+                protocol=rule,
+                schedules=unique_schedules(r, len(source.blocks)),
+                chosen=chosen_indices(len(found.samples), limit),
+                limit=limit,
+                device=on,
+                dtype=dtype,
+                batch_size=batch_size,
+                workers=decoders(on) if workers is None else workers,
+                ranks=rank.world_size,
+                time_timm=time_timm,
+                versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]),
+                date=provenance.now(),
             )
-            chosen = chosen_indices(len(data.samples), limit)
-            facts: dict[str, Any] = {
-                "model": source.card.name, "modality": source.card.modality, "dataset": data.card.name,
-                "split": data.split, "protocol": rule.id, "n_expected": len(chosen), "views": work.n_views,
-                "prop_attn": source.prop_attn, "weights": digest, "dtype": dtype, "limit": limit,
-                "versions": provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]),
-                "commit": provenance.commit(), "date": provenance.now(),
-            }  # fmt: skip
-            runs = [Run(item, count_macs(running, item)) for item in schedules]
-            for run in runs:
-                key = _key(source, data, rule, digest, run.text, dtype)
-                run.ledger = Ledger(output, key, fresh=not resume, seconds=flush_seconds)
-        plan = Plan(work, chosen, facts, time_timm)
-        with distributed.together(), torch.cuda.device(place) if place.type == "cuda" else contextlib.nullcontext():
-            facts |= run_share(plan, running, runs, here, progress)
-        with distributed.together():
-            results = _results(plan, runs, here, output, resume=resume)
-        return distributed.of_first(results)
+            runs = [
+                Run(
+                    item,
+                    count_macs(network, item),
+                    ScoreStore(output, plan.key(item), fresh=not resume, flush_seconds=flush_seconds),
+                )
+                for item in plan.schedules
+            ]
+            done = scored_indices(plan, [run.store.done for run in runs])
+        done_by_rank = distributed.all_gather(done)
+        done_by_any = [set[int]().union(*theirs) for theirs in zip(*done_by_rank, strict=True)]
+        batches = pending(plan.chosen, plan.samples_per_batch, done_by_any)[rank.rank :: rank.world_size]
+        with distributed.raise_together(), _current_device(on):
+            share = run_batches(plan, network, runs, batches, progress)
+        with distributed.raise_together():
+            ids_to_send = [
+                scored
+                | {found.samples[i].id for i in own.difference(*(theirs[n] for theirs in done_by_rank[: rank.rank]))}
+                for n, (scored, own) in enumerate(zip(share.scored, done, strict=True))
+            ]
+            results = collect_results(plan, runs, share, ids_to_send, output, resume=resume)
+        return distributed.broadcast(results)
+
+
+def _check_options(dtype: str, **counts: int | None) -> None:
+    if dtype not in DTYPES:
+        raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
+    for name, number in counts.items():
+        least = 0 if name == "workers" else 1
+        if number is not None and number < least:
+            raise TomeZooError(f"{name} should be at least {least}, got {number}")
 
 
 def _load(model: ZooModel | str, weights: str | Path | None) -> ZooModel:
@@ -150,88 +161,12 @@ def _load(model: ZooModel | str, weights: str | Path | None) -> ZooModel:
     return model
 
 
-def _results(
-    plan: Plan, runs: list[Run], here: distributed.Place, output: str | Path | None, *, resume: bool
-) -> list[Result]:
-    """At rank 0 the results, written to `output`; an r that nothing could be scored at hinders no other."""
-    results: list[Result] = []
-    fault: DataError | OSError | None = None
-    for run in runs:
-        found, counts = gather(plan, run, here)
-        if here.rank != 0:
-            continue
-        try:  # other ranks go on to the next r: they must not wait for this one
-            if run.ledger is not None and output is not None:
-                run.ledger.replace(found)
-            results.append(summarise(plan, run, found, counts))
-        except (DataError, OSError) as error:
-            fault = fault or error
-    if here.rank == 0 and output is not None and results:
-        results = write_results(output, results, resume=resume)
-    if fault is not None:
-        raise fault
-    return results
+def _on_device(model: ZooModel, device: torch.device | str | None, dtype: str, *, keep: bool) -> ZooModel:
+    """The model where and in what it computes, in evaluation mode; a copy, if the model given is kept as it is."""
+    on = next(model.parameters()).device if keep and device is None else choose_device(device)
+    network = (copy.deepcopy(model) if keep else model).to(on, DTYPES[dtype])
+    return network.eval().requires_grad_(False)
 
 
-def _key(model: ZooModel, data: Dataset, rule: ProtocolCard, digest: str, r: str, dtype: str) -> Key:
-    inputs = model.card.architecture.model_dump_json() + model.card.input.model_dump_json() + rule.model_dump_json()
-    return Key(
-        model=model.card.name,
-        weights=digest,
-        r=r,
-        prop_attn=model.prop_attn,
-        protocol=rule.id,
-        dtype=dtype,
-        dataset=data.card.name,
-        split=data.split,
-        root=str(data.root.resolve()),
-        inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
-    )
-
-
-def _schedules(r: Any, depth: int) -> list[R]:
-    """The schedules asked for, each once, all checked."""
-    one = isinstance(r, int) or (isinstance(r, tuple) and len(r) == 2 and isinstance(r[1], float))
-    unique = {schedule.format(item): item for item in ([r] if one else r)}
-    if not unique:
-        raise TomeZooError("expected at least one r, got none: r = 0 merges nothing")
-    for item in unique.values():
-        schedule.resolve(item, depth)
-    return list(unique.values())
-
-
-def _match_data(
-    model: ZooModel,
-    data: Dataset | str | Path,
-    dataset: DatasetCard | str | None,
-    split: str | None,
-    protocol: ProtocolCard | str | None,
-    data_format: str | None,
-) -> tuple[Dataset, ProtocolCard]:
-    """Data set and protocol, if they fit the model and each other."""
-    card = model.card
-    dataset = data.card if isinstance(data, Dataset) else dataset or card.dataset
-    dataset = cards.dataset_card(dataset) if isinstance(dataset, str) else dataset
-    protocol = protocol or card.protocol
-    rule = cards.protocol_card(protocol) if isinstance(protocol, str) else protocol
-    for kind, other in (("data set", dataset), ("protocol", rule)):
-        if other.modality != card.modality:
-            raise DataError(f"{card.name} reads {card.modality}, but {kind} {other.name} is for {other.modality}")
-    if (rule.metric == "map") != dataset.multi_label:
-        raise DataError(
-            f"protocol {rule.name} measures {rule.metric}, which does not suit data set {dataset.name} with "
-            f"{'several labels' if dataset.multi_label else 'one label'} a sample: choose another protocol"
-        )
-    if not isinstance(data, Dataset):
-        _same_classes(model, dataset.name, dataset.num_classes)
-        data = open_dataset(data, dataset, split, data_format)
-    _same_classes(model, dataset.name, data.num_classes)
-    return data, rule
-
-
-def _same_classes(model: ZooModel, name: str, num_classes: int | None) -> None:
-    if num_classes not in (None, model.num_classes):
-        raise DataError(
-            f"{model.card.name} tells {model.num_classes} classes apart, data set {name} has "
-            f"{num_classes}: name the data set that it was trained on, or load weights trained on this one"
-        )
+def _current_device(device: torch.device) -> AbstractContextManager:
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

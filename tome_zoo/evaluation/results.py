@@ -2,13 +2,13 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tome_zoo.system import jsonl
+from tome_zoo.system.files import atomic_write
 
 RESULTS = "results.jsonl"
 TABLE = "results.csv"
@@ -108,11 +108,9 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Result":
-        """The result that `to_json` wrote, this version's or an earlier one's; keys it does not know are left out."""
+        """The result that `to_json` wrote; keys of later versions are left out."""
         known = {item.name for item in fields(cls)}
         given = {name: value for name, value in data.items() if name in known}
-        if "version" in data:  # up to 0.1.0
-            given["versions"] = {"tome-zoo": data["version"], "torch": data["torch"], "timm": data["timm"]}
         given["tokens"] = tuple(given.get("tokens", ()))
         given["failed"] = tuple(Failure(**failure) for failure in given.get("failed", ()))
         return cls(**given)
@@ -140,24 +138,18 @@ def write_table(folder: str | Path) -> Path:
         for name in ("seconds", "versions"):
             row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
         writer.writerow(row)
-    path, partial = Path(folder) / TABLE, Path(folder) / f".{TABLE}.partial"
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, path)
+    path = Path(folder) / TABLE
+    with atomic_write(path) as file:
+        file.write(text.getvalue())
     return path
 
 
 def read_results(path: str | Path) -> list[Result]:
-    """The results of a `results.jsonl`, or of a folder that holds one; without those of unfinished runs.
+    """The results of a `results.jsonl`, or of a folder that holds one.
 
     Raises:
         DataError: If there is no such file or a line is damaged.
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
-    found = jsonl.read(path, _finished, "result", "tome-zoo eval --output")
-    return [result for result in found if result is not None]
-
-
-def _finished(data: dict[str, Any]) -> Result | None:
-    """The result of a line; None of a run that was stopped, which left lines up to 0.1.0."""
-    return Result.from_json(data) if data.get("complete", True) else None
+    return jsonl.read(path, Result.from_json, "result", "tome-zoo eval --output")

@@ -8,12 +8,11 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tome_zoo.errors import DataError
-from tome_zoo.evaluation.shard import Shard, merged
+from tome_zoo.evaluation.shard import Shard, merge_shards
+from tome_zoo.system.files import atomic_write
 
 log = logging.getLogger(__name__)
 
+KEY = "key.json"
 LITTER = 3600.0  # s, after which half a shard belongs to a process that was killed
 
 
 @dataclass(frozen=True)
-class Key:
+class ScoreKey:
     """What scores depend on: scores of two keys never mix.
 
     Attributes:
@@ -63,111 +64,90 @@ class Key:
         return f"{readable[:100]}-{self.digest}"
 
 
-class Ledger:
+class ScoreStore:
     """The scores under one key; without a folder they stay in memory.
 
     Attributes:
         key: What they depend on.
         folder: Where they lie; None for memory.
-        done: Stamp of each sample that had scores when the ledger was opened.
-        failed: Why samples had none then.
-        added: Samples whose scores came since.
+        done: Stamp of each sample that had scores when the store was opened.
     """
 
-    def __init__(self, output: str | Path | None, key: Key, *, fresh: bool = False, seconds: float = 10.0) -> None:
+    def __init__(
+        self, output: str | Path | None, key: ScoreKey, *, fresh: bool = False, flush_seconds: float = 10.0
+    ) -> None:
         """Open the scores of a key, and make their folder if need be.
 
         Args:
             output: Folder of the evaluation; None keeps scores in memory.
             key: What they depend on.
             fresh: Forget the scores that are there.
-            seconds: How often to write.
+            flush_seconds: How often to write.
 
         Raises:
             DataError: If the folder belongs to another key.
         """
-        self.key, self.seconds = key, seconds
+        self.key, self.flush_seconds = key, flush_seconds
         self.folder = None if output is None else Path(output) / "scores" / key.folder
-        self.added: set[str] = set()
-        self._new = Shard()
-        self._taken: list[Path] = []
+        self._unwritten = Shard()
+        self._read: list[Path] = []
         self._flushed = time.monotonic()
         if self.folder is not None:
-            self._claim(self.folder)
+            _claim(self.folder, key)
             if fresh:
-                self._taken = self._files()
-                self._remove_taken()
-        old = self.read(with_scores=False)
-        self.done = dict(zip(old.ids, old.stamps, strict=True))
-        self.failed = {sample: reason for sample, reason in old.failed.items() if sample not in self.done}
+                self._read = self._files()
+                self._remove_read()
+        stored = self.read(with_scores=False)
+        self.done = dict(zip(stored.ids, stored.stamps, strict=True))
 
     def add(self, batch: Shard) -> None:
         """Note a batch; it is written now and then, a batch never in parts."""
-        self._new.take(batch)
-        self.added.update(batch.ids)
-        if time.monotonic() - self._flushed >= self.seconds:
+        self._unwritten.extend(batch)
+        if time.monotonic() - self._flushed >= self.flush_seconds:
             self.flush()
 
     def flush(self) -> None:
         """Write what has come since the last shard."""
         self._flushed = time.monotonic()
-        if self.folder is not None and self._new:
+        if self.folder is not None and self._unwritten.ids:
             latest = max((path.name[:20] for path in self._files()), default="")
             number = max(time.time_ns(), int(latest) + 1 if latest.isdecimal() else 0)  # clocks may go back
-            self._new.write(self.folder / f"{number:020d}-{uuid.uuid4().hex[:8]}.npz")
-            self._new = Shard()
+            self._unwritten.write(self.folder / f"{number:020d}-{uuid.uuid4().hex[:8]}.npz")
+            self._unwritten = Shard()
 
     def read(self, with_scores: bool = True) -> Shard:
         """All there is, each sample once: of several scores for a sample the latest."""
-        self._taken = self._files()
-        return merged(self._shards(with_scores))
+        self._read = self._files()
+        return merge_shards([self._unwritten, *read_shards(self._read, with_scores)])
 
     def replace(self, content: Shard) -> None:
         """Let one shard stand for those that were read last."""
-        self._new = content
+        self._unwritten = content
         self.flush()
-        self._remove_taken()
-
-    def _shards(self, with_scores: bool) -> Iterator[Shard]:
-        """The shards, the latest first."""
-        yield self._new
-        for path in reversed(self._taken):
-            try:
-                yield Shard.read(path, with_scores)
-            except FileNotFoundError:  # another process has just put one shard in the place of several
-                continue
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                log.warning("%s: damaged shard, its samples are scored again (%s)", path, error)
+        self._remove_read()
 
     def _files(self) -> list[Path]:
         return [] if self.folder is None else sorted(self.folder.glob("*.npz"))
 
-    def _remove_taken(self) -> None:
-        for path in self._taken:
+    def _remove_read(self) -> None:
+        for path in self._read:
             path.unlink(missing_ok=True)
-        self._taken = []
-        for path in [] if self.folder is None else self.folder.glob(".*.partial"):
+        self._read = []
+        for path in [] if self.folder is None else self.folder.glob(".*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > LITTER:
                     path.unlink()
 
-    def _claim(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path, text = folder / "key.json", json.dumps(asdict(self.key), indent=2).encode()
+
+def read_shards(paths: Sequence[Path], with_scores: bool = True) -> Iterator[Shard]:
+    """The shards of these files, the last one first; one that is damaged is left out with a warning."""
+    for path in reversed(paths):
         try:
-            found = path.read_bytes()
-        except FileNotFoundError:
-            partial = path.with_name(f".key-{uuid.uuid4().hex}.partial")
-            with partial.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-            return
-        if found != text:
-            raise DataError(
-                f"{path}: expected the key of {self.key.folder}, got another or a damaged one: move that folder away"
-            )
+            yield Shard.read(path, with_scores)
+        except FileNotFoundError:  # another process has just put one shard in the place of several
+            continue
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("%s: damaged shard, its samples are scored again (%s)", path, error)
 
 
 def read_scores(folder: str | Path) -> tuple[list[str], NDArray[Any]]:
@@ -177,18 +157,37 @@ def read_scores(folder: str | Path) -> tuple[list[str], NDArray[Any]]:
         DataError: If there are none.
     """
     folder = Path(folder)
-    try:
-        key = Key(**json.loads((folder / "key.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{folder}: expected a folder of scores with a key.json ({error})") from None
-    content = _at(folder, key).read()
+    read_key(folder)
+    content = merge_shards(read_shards(sorted(folder.glob("*.npz"))))
     if not content.ids:
         raise DataError(f"expected scores in {folder}, found none")
     order = np.argsort(content.ids)
     return [content.ids[i] for i in order], np.stack([content.scores[i] for i in order])
 
 
-def _at(folder: Path, key: Key) -> Ledger:
-    ledger = Ledger(None, key)
-    ledger.folder = folder
-    return ledger
+def read_key(folder: Path) -> ScoreKey:
+    """The key of a folder of scores.
+
+    Raises:
+        DataError: If there is none.
+    """
+    try:
+        return ScoreKey(**json.loads((folder / KEY).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{folder}: expected a folder of scores with a {KEY} ({error})") from None
+
+
+def _claim(folder: Path, key: ScoreKey) -> None:
+    """Make the folder of a key, or see that it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, text = folder / KEY, json.dumps(asdict(key), indent=2).encode()
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        with atomic_write(path, "wb") as file:
+            file.write(text)
+        return
+    if found != text:
+        raise DataError(
+            f"{path}: expected the key of {key.folder}, got another or a damaged one: move that folder away"
+        )

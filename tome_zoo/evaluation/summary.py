@@ -1,84 +1,138 @@
-"""An evaluation from the plan to the figures: what is left to do, this process's share of it, and all results."""
+"""From scores to results: what all ranks have is gathered, summed up and written at rank 0."""
 
-import json
-import platform
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tome_zoo.data.stamp import stamp
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation import metrics
+from tome_zoo.evaluation.conditions import Conditions, Timing
+from tome_zoo.evaluation.plan import Plan
 from tome_zoo.evaluation.results import RESULTS, Failure, Result, append_results, read_results, write_table
-from tome_zoo.evaluation.runner import Plan, Run, ledger_of, speed
-from tome_zoo.evaluation.shard import Shard, Timing, merged
+from tome_zoo.evaluation.runner import Run, Share, samples_per_second
+from tome_zoo.evaluation.shard import Shard, merge_shards
 from tome_zoo.system import distributed
 
 
-def gather(plan: Plan, run: Run, here: distributed.Place) -> tuple[Shard, set[str]]:
-    """At rank 0 all there is of a run, each sample once, and the samples whose scores count; elsewhere nothing.
+def collect_results(
+    plan: Plan,
+    runs: Sequence[Run],
+    share: Share,
+    ids_to_send: Sequence[Collection[str]],
+    output: str | Path | None,
+    *,
+    resume: bool,
+) -> list[Result]:
+    """At rank 0 the results, written to `output`; elsewhere none. An r that gave no scores hinders no other.
 
-    A rank brings what it has computed, and what only its own disk holds of earlier runs. Rank 0 keeps besides what its
+    Args:
+        plan: The evaluation.
+        runs: One for each r.
+        share: What this process has done.
+        ids_to_send: At each r the samples whose scores this process tells.
+        output: Folder for the results; None writes nothing.
+        resume: Whether results that stand there are returned instead of written again.
+
+    Raises:
+        DataError: At rank 0, if an r gave no scores; the results of the others are written.
+        OSError: At rank 0, if they cannot be.
+    """
+    results: list[Result] = []
+    fault: DataError | OSError | None = None
+    for run, failed, ids in zip(runs, share.failed, ids_to_send, strict=True):
+        gathered = gather_scores(run, failed, ids)
+        if gathered is None:
+            continue
+        found, counted, reasons = gathered
+        try:  # other ranks go on to the next r: they must not wait for this one
+            if output is not None:
+                run.store.replace(found)
+            results.append(_summarise(plan, run, share, found, counted, reasons))
+        except (DataError, OSError) as error:
+            fault = fault or error
+    if output is not None and results:
+        results = write_results(output, results, resume=resume)
+    if fault is not None:
+        raise fault
+    return results
+
+
+def gather_scores(
+    run: Run, failed: dict[str, str], ids: Collection[str]
+) -> tuple[Shard, set[str], dict[str, str]] | None:
+    """At rank 0 all scores at one r, each sample once, the samples that count, and why others failed; elsewhere None.
+
+    A rank sends what it has computed, and what only its own disk holds of earlier runs. Rank 0 keeps besides what its
     disk holds of samples that are not asked for now.
     """
-    mine = ledger_of(run).read()
-    sent = distributed.at_first((platform.node(), Shard() if here.rank == 0 else mine.only(run.brings)))
+    stored = run.store.read()
+    mine = stored.select(ids)
+    sent = distributed.gather_to_rank0((mine, failed))
     if not sent:
-        return Shard(), set()
-    paths = {sample.id: sample.path for sample in plan.work.data.samples}
-    for machine, shard in sent:
-        if machine != sent[0][0]:  # its files are copies of ours, and changed at another time
-            shard.stamps = [stamp(paths[sample]) for sample in shard.ids]
-    found = merged([mine.only(run.brings), *(shard for _, shard in sent[1:])])
-    counts = set(found.ids)
-    found.take(replace(mine, failed={}, timings=[]), known=counts)
-    return found, counts
+        return None
+    found = merge_shards(shard for shard, _ in sent)
+    counted = set(found.ids)
+    reasons: dict[str, str] = {}
+    for _, theirs in reversed(sent):
+        reasons |= theirs
+    return merge_shards([found, stored]), counted, reasons
 
 
-def summarise(plan: Plan, run: Run, found: Shard, counts: set[str]) -> Result:
-    """The figures of a run from its scores, those of the samples in `counts`."""
-    place = {sample: row for row, sample in enumerate(found.ids) if sample in counts}
-    samples = plan.work.data.samples
-    rows = {i: place[samples[i].id] for i in plan.chosen if samples[i].id in place}
+def _summarise(plan: Plan, run: Run, share: Share, found: Shard, counted: set[str], reasons: dict[str, str]) -> Result:
+    """The figures at one r from its scores, those of the samples that count."""
+    row_of = {sample: row for row, sample in enumerate(found.ids) if sample in counted}
+    samples = plan.data.samples
+    rows = {i: row_of[samples[i].id] for i in plan.chosen if samples[i].id in row_of}
     failed = tuple(
-        Failure(samples[i].id, found.failed.get(samples[i].id, "no reason given")) for i in plan.chosen if i not in rows
+        Failure(samples[i].id, reasons.get(samples[i].id, "no reason given")) for i in plan.chosen if i not in rows
     )
     if not rows:
-        reasons = "; ".join(f"{failure.id}: {failure.reason}" for failure in failed[:3])
-        raise DataError(f"expected samples to score, but all {len(failed)} failed at r = {run.text}: {reasons}")
+        causes = "; ".join(f"{failure.id}: {failure.reason}" for failure in failed[:3])
+        raise DataError(f"expected samples to score, but all {len(failed)} failed at r = {run.text}: {causes}")
     scores = np.stack([found.scores[row] for row in rows.values()])
-    targets = [samples[i].target for i in rows]
+    timm = samples_per_second(share.timm) * plan.ranks if share.timm else None
     return Result(
-        **plan.facts | _speed(found.timings, plan.work.where),
-        **_scores(scores, targets, plan.work.protocol.metric),
+        **plan.facts(),
+        **_speed(found.timings, plan.conditions(run.r)),
+        **_scores(scores, [samples[i].target for i in rows], plan.protocol.metric),
         r=run.text,
         gmacs=run.macs.gmacs,
         tokens=run.macs.tokens,
         n_scored=len(rows),
         n_failed=len(failed),
         failed=failed,
-        key=ledger_of(run).key.digest,
+        timm_samples_per_second=timm,
+        seconds={name: round(value, 3) for name, value in asdict(share.seconds).items()},
+        key=run.store.key.digest,
     )
 
 
-def _speed(timings: Sequence[Timing], here: str) -> dict[str, Any]:
-    """Speed and memory, and on what: as the command runs now or, if nothing was computed so, as most was computed."""
-    where = here if any(timing.where == here for timing in timings) else _most(timings)
-    taken = [timing for timing in timings if timing.where == where]
-    told = json.loads(where)
-    peak = max(timing.peak for timing in taken) or None
-    return {**told, "samples_per_second": speed(taken) * told["ranks"], "peak_memory": peak}
-
-
-def _most(timings: Sequence[Timing]) -> str:
-    samples = Counter[str]()
+def _speed(timings: Sequence[Timing], now: Conditions) -> dict[str, Any]:
+    """Speed, memory and conditions: as the command runs now or, if nothing was computed so, as most was computed."""
+    computed = Counter[Conditions]()
     for timing in timings:
-        samples[timing.where] += timing.samples
-    return samples.most_common(1)[0][0]
+        computed[timing.conditions] += timing.samples
+    conditions = now if now in computed else computed.most_common(1)[0][0]
+    taken = [timing for timing in timings if timing.conditions == conditions]
+    return {
+        **asdict(conditions),
+        "samples_per_second": samples_per_second(taken) * conditions.ranks,
+        "peak_memory": max(timing.peak for timing in taken) or None,
+    }
+
+
+def _scores(scores: np.ndarray, targets: list[Any], metric: str) -> dict[str, Any]:
+    if metric == "top1_top5":
+        return {f"top{k}": metrics.top_k_accuracy(scores, targets, k) for k in (1, 5)}
+    table = metrics.multi_hot(targets, scores.shape[1])
+    if not table.any():
+        raise DataError(f"mAP needs a positive: none of the {len(table)} scored samples has any class of the data set")
+    mean, n_classes = metrics.mean_average_precision(scores, table)
+    return {"map": mean, "classes_scored": n_classes}
 
 
 def write_results(output: str | Path, results: list[Result], *, resume: bool) -> list[Result]:
@@ -93,13 +147,3 @@ def write_results(output: str | Path, results: list[Result], *, resume: bool) ->
 def _same(old: Result, new: Result) -> bool:
     counts = ("key", "limit", "n_expected", "n_scored", "n_failed", "score", "top5")
     return all(getattr(old, name) == getattr(new, name) for name in counts)
-
-
-def _scores(scores: np.ndarray, targets: list[Any], metric: str) -> dict[str, Any]:
-    if metric == "top1_top5":
-        return {f"top{k}": metrics.top_k_accuracy(scores, targets, k) for k in (1, 5)}
-    table = metrics.multi_hot(targets, scores.shape[1])
-    if not table.any():
-        raise DataError(f"mAP needs a positive: none of the {len(table)} scored samples has any class of the data set")
-    mean, n_classes = metrics.mean_average_precision(scores, table)
-    return {"map": mean, "classes_scored": n_classes}

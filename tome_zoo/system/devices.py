@@ -25,21 +25,21 @@ def choose_device(device: torch.device | str | None = None) -> torch.device:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.device(device)
-        if place.type == "cuda" and place.index is None:
-            place = torch.device("cuda", distributed.place().local)
-        torch.empty(0, device=place)
+        chosen = torch.device(device)
+        if chosen.type == "cuda" and chosen.index is None:
+            chosen = torch.device("cuda", distributed.current_rank().local_rank)
+        torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:  # torch's own way to say that it was built without CUDA
         reason = str(error).splitlines()[0]
         raise TomeZooError(f"device {str(device)!r} cannot be used ({reason}): try cpu, cuda or cuda:0") from None
-    return place
+    return chosen
 
 
-def decoders(place: torch.device) -> int:
+def decoders(device: torch.device) -> int:
     """How many processes decode for a model: none on a CPU, which has enough to do, else a share of the processors."""
-    if place.type == "cpu":
+    if device.type == "cpu":
         return 0
-    return max(1, min(MOST_DECODERS, cores() // distributed.place().local_world))
+    return max(1, min(MOST_DECODERS, cores() // distributed.current_rank().local_world_size))
 
 
 def processor_name() -> str:

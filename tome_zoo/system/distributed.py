@@ -16,44 +16,44 @@ from tome_zoo.errors import TomeZooError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=7)  # a rank may wait for slower ones; one that dies is noticed by torchrun, which ends all
+COLLECTIVES = timedelta(days=7)  # a rank may wait for slower ones; one that dies is noticed by torchrun, which ends all
 VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
 
 
-class Place(NamedTuple):
-    """Which of how many processes this is; `local` and `local_world` count those on the same machine."""
+class Rank(NamedTuple):
+    """Which of how many processes this is; the local ones are those on the same machine."""
 
     rank: int = 0
-    world: int = 1
-    local: int = 0
-    local_world: int = 1
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
 
 
-def place() -> Place:
+def current_rank() -> Rank:
     """This process among those that `torchrun` (or the like) started."""
-    return Place(*(int(os.environ.get(name, default)) for name, default in VARIABLES))
+    return Rank(*(int(os.environ.get(name, default)) for name, default in VARIABLES))
 
 
 @contextmanager
-def group() -> Iterator[Place]:
+def process_group() -> Iterator[Rank]:
     """Join the other processes for a while; a group that exists already is used and left as it is."""
-    here = place()
+    rank = current_rank()
     if dist.is_initialized():
-        yield here._replace(rank=dist.get_rank(), world=dist.get_world_size())
+        yield rank._replace(rank=dist.get_rank(), world_size=dist.get_world_size())
         return
-    if here.world == 1:
-        yield here
+    if rank.world_size == 1:
+        yield rank
         return
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=COLLECTIVES)
     try:
-        yield here
+        yield rank
     finally:
         dist.destroy_process_group()
 
 
-def everyones(mine: T) -> list[T]:
-    """What each rank brings, in the order of ranks."""
+def all_gather(mine: T) -> list[T]:
+    """What each rank has, in the order of ranks."""
     if not dist.is_initialized():
         return [mine]
     found: list[Any] = [None] * dist.get_world_size()
@@ -61,8 +61,8 @@ def everyones(mine: T) -> list[T]:
     return found
 
 
-def at_first(mine: T) -> list[T]:
-    """What each rank brings, at rank 0; elsewhere nothing."""
+def gather_to_rank0(mine: T) -> list[T]:
+    """At rank 0 what each rank has, in the order of ranks; elsewhere nothing."""
     if not dist.is_initialized():
         return [mine]
     found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -70,8 +70,8 @@ def at_first(mine: T) -> list[T]:
     return found or []
 
 
-def of_first(mine: T) -> T:
-    """What rank 0 brings."""
+def broadcast(mine: T) -> T:
+    """What rank 0 has."""
     if not dist.is_initialized():
         return mine
     box = [mine]
@@ -80,7 +80,7 @@ def of_first(mine: T) -> T:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def raise_together() -> Iterator[None]:
     """A foreseeable error in one rank becomes the error of all, so that none waits for another.
 
     Inside, ranks may tell each other things only before anything there can fail.
@@ -93,6 +93,6 @@ def together() -> Iterator[None]:
         yield
     except (TomeZooError, OSError) as raised:
         error = raised
-    first = next((other for other in everyones(error) if other is not None), None)
+    first = next((other for other in all_gather(error) if other is not None), None)
     if first is not None:
         raise first

@@ -14,25 +14,31 @@ from torch import Tensor
 from tome_zoo.cards.schema import Layout
 from tome_zoo.errors import CheckpointError
 from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.weights.layouts_ast import ast, ast_hf
+from tome_zoo.weights.position import resample, square
+from tome_zoo.weights.rename import State, fuse_qkv, rename, transformers_names
 
-State = dict[str, Tensor]
 DECODER = re.compile(r"^(decoder_|decoder\.|mask_token$|pred_head\.|encoder_to_decoder\.)")
 
 
 def convert(state: Mapping[str, Tensor], layout: Layout, architecture: Architecture) -> State:
-    """Tensors of a published file under timm's names, ready for a strict load.
+    """Tensors of a published file under timm's names.
 
     Args:
         state: Tensors by their published names.
         layout: How they are named; `recognise` finds out.
-        architecture: What they are for: position embeddings are laid out for its grid.
+        architecture: What they are for. Position embeddings that the layout stores apart for time and space are joined
+            on its grid, resampled where the file has another.
 
     Raises:
-        CheckpointError: If there is no such layout, or the position embeddings do not fit the grid.
+        CheckpointError: If there is no such layout, or tensors have not the axes that it gives them.
     """
     if layout not in CONVERTERS:
         raise CheckpointError(f"no layout is named {layout!r}; known: {', '.join(get_args(Layout))}")
-    return CONVERTERS[layout](dict(state), architecture)
+    try:
+        return CONVERTERS[layout](dict(state), architecture)
+    except (IndexError, RuntimeError) as error:  # of torch, about shapes
+        raise CheckpointError(f"the tensors have not the shapes of layout {layout}: {error}") from None
 
 
 def recognise(state: Mapping[str, Tensor]) -> Layout:
@@ -51,6 +57,8 @@ def recognise(state: Mapping[str, Tensor]) -> Layout:
     patches = state.get("patch_embed.proj.weight", state.get("encoder.patch_embed.proj.weight"))
     if any_key(r"audio_spectrogram_transformer\."):
         return "ast_hf"
+    if any_key(r"mlp_head\.1\.weight$") and any_key(r"v\.patch_embed\."):
+        return "ast"
     if any_key(r"videomae\."):
         return "videomae_hf"
     if any_key(r"encoder\.layers\.encoder_layer_\d+\."):
@@ -64,6 +72,11 @@ def recognise(state: Mapping[str, Tensor]) -> Layout:
             f"the keys are of no layout known here ({', '.join(get_args(Layout))}); "
             f"the first are {', '.join(list(state)[:3])}"
         )
+    if patches.dim() not in (4, 5):
+        raise CheckpointError(
+            f"patch_embed.proj.weight has shape {tuple(patches.shape)}, expected (channels, inputs, height, width) or "
+            "(channels, inputs, time, height, width): tensors flattened to one axis cannot be told apart"
+        )
     if any_key(r"(encoder\.)?blocks\.\d+\.attn\.q_bias$") or (patches.dim() == 5 and "pos_embed" not in state):
         return "videomae"
     if patches.dim() == 5:
@@ -71,36 +84,6 @@ def recognise(state: Mapping[str, Tensor]) -> Layout:
     if "fc_norm.weight" in state or "head.weight" not in state:
         return "audiomae" if patches.shape[1] == 1 else "mae"
     return "timm"
-
-
-def rename(state: State, rules: tuple[tuple[str, str], ...]) -> State:
-    """Apply the first rule (a pattern for a whole key, its replacement) that matches each key."""
-
-    def new(key: str) -> str:
-        for pattern, replacement in rules:
-            renamed, matched = re.subn(f"^{pattern}$", replacement, key)
-            if matched:
-                return renamed
-        return key
-
-    return {new(key): value for key, value in state.items()}
-
-
-def fuse_qkv(state: State) -> State:
-    """Join separate query, key and value rows, `blocks.N.attn.{q,k,v}.*`, to `qkv.*`; a bias that is absent is zero."""
-    fused = {key: value for key, value in state.items() if not re.match(r"blocks\.\d+\.attn\.[qkv]\.", key)}
-    for prefix in sorted({key.rsplit(".", 2)[0] for key in state.keys() - fused.keys()}):
-        for kind in ("weight", "bias"):
-            parts = [state.get(f"{prefix}.{name}.{kind}") for name in "qkv"]
-            there = [part for part in parts if part is not None]
-            shapes = sorted({tuple(part.shape) for part in there})
-            if len(shapes) > 1 or (kind == "weight" and len(there) < 3):
-                raise CheckpointError(f"{prefix}: expected a q, k and v {kind} of one shape, got shapes {shapes}")
-            if there:
-                fused[f"{prefix}.qkv.{kind}"] = torch.cat(
-                    [torch.zeros_like(there[0]) if part is None else part for part in parts]
-                )
-    return fused
 
 
 def _timm(state: State, architecture: Architecture) -> State:
@@ -119,21 +102,33 @@ def _mae_st(state: State, architecture: Architecture) -> State:
     state = {key: value for key, value in state.items() if not DECODER.match(key)}
     state = fuse_qkv(rename(state, ((r"head\.projection\.(weight|bias)", r"head.\1"),)))
     if "pos_embed_spatial" in state and "pos_embed_temporal" in state:
-        spatial, temporal = state.pop("pos_embed_spatial"), state.pop("pos_embed_temporal")
+        spatial, temporal = _fit_separable(
+            state.pop("pos_embed_spatial"), state.pop("pos_embed_temporal"), architecture
+        )
         frames, height, width = architecture.grid
-        dim = architecture.embed_dim
-        for name, tensor, tokens in (("spatial", spatial, height * width), ("temporal", temporal, frames)):
-            if tensor.shape != (1, tokens, dim):
-                raise CheckpointError(
-                    f"pos_embed_{name} has shape {tuple(tensor.shape)}, but this model needs {(1, tokens, dim)}: "
-                    f"{frames} x {height} x {width} tokens of {dim} channels"
-                )
         # [1, time * space, channels], time-major
         parts = [spatial.repeat(1, frames, 1) + temporal.repeat_interleave(height * width, dim=1)]
         if "pos_embed_class" in state:
             parts.insert(0, state.pop("pos_embed_class"))
         state["pos_embed"] = torch.cat(parts, dim=1)
     return _norm_after_pooling(state) if architecture.pool == "avg" else state
+
+
+def _fit_separable(spatial: Tensor, temporal: Tensor, architecture: Architecture) -> tuple[Tensor, Tensor]:
+    """Embeddings of space and of time, each resampled to the model's grid if the file has another."""
+    frames, height, width = architecture.grid
+    for name, tensor in (("spatial", spatial), ("temporal", temporal)):
+        if tensor.dim() != 3 or tensor.shape[0] != 1 or tensor.shape[2] != architecture.embed_dim:
+            raise CheckpointError(
+                f"pos_embed_{name} has shape {tuple(tensor.shape)}, "
+                f"expected (1, tokens, {architecture.embed_dim} channels)"
+            )
+    side = square(spatial.shape[1])
+    if spatial.shape[1] != height * width:
+        if side is None:
+            raise CheckpointError(f"pos_embed_spatial has {spatial.shape[1]} tokens, which are no square grid")
+        spatial = resample(spatial, (1, side, side), (1, height, width), name="pos_embed_spatial")
+    return spatial, resample(temporal, (temporal.shape[1], 1, 1), (frames, 1, 1), name="pos_embed_temporal")
 
 
 def _norm_after_pooling(state: State) -> State:
@@ -189,53 +184,11 @@ def _videomae(state: State, architecture: Architecture) -> State:
     return state
 
 
-def _hf(model: str, tail: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Names of the plain transformers in `transformers`, as files have them and as its release 5 has them in memory."""
-    block = rf"{model}\.(?:encoder\.layer|layers)\.(\d+)"
-    attention = rf"{block}\.attention(?:\.attention)?"
-    projections = [
-        (rf"{attention}\.{name}(?:uery|ey|alue|_proj)\.(weight|bias)", rf"blocks.\1.attn.{name}.\2") for name in "qkv"
-    ]
-    return (
-        *projections,
-        (rf"{attention}\.([qv])_bias", r"blocks.\1.attn.\2.bias"),
-        (rf"{block}\.attention\.(?:output\.dense|o_proj)\.(weight|bias)", r"blocks.\1.attn.proj.\2"),
-        (rf"{block}\.layernorm_before\.(weight|bias)", r"blocks.\1.norm1.\2"),
-        (rf"{block}\.layernorm_after\.(weight|bias)", r"blocks.\1.norm2.\2"),
-        (rf"{block}\.(?:intermediate\.dense|mlp\.fc1)\.(weight|bias)", r"blocks.\1.mlp.fc1.\2"),
-        (rf"{block}\.(?:output\.dense|mlp\.fc2)\.(weight|bias)", r"blocks.\1.mlp.fc2.\2"),
-        (rf"{model}\.embeddings\.patch_embeddings\.projection\.(weight|bias)", r"patch_embed.proj.\1"),
-        (rf"{model}\.layernorm\.(weight|bias)", r"norm.\1"),
-        *tail,
-    )
-
-
 def _videomae_hf(state: State, architecture: Architecture) -> State:
     return _videomae(
-        fuse_qkv(rename(state, _hf("videomae", ((r"classifier\.(weight|bias)", r"head.\1"),)))), architecture
+        fuse_qkv(rename(state, transformers_names("videomae", ((r"classifier\.(weight|bias)", r"head.\1"),)))),
+        architecture,
     )
-
-
-def _ast_hf(state: State, architecture: Architecture) -> State:
-    """AST: patches run frequency-major over [mel, frames] there, time-major over [frames, mel] here."""
-    model = "audio_spectrogram_transformer"
-    tail = (
-        (rf"{model}\.embeddings\.cls_token", r"cls_token"),
-        (rf"{model}\.embeddings\.distillation_token", r"reg_token"),
-        (rf"{model}\.embeddings\.position_embeddings", r"pos_embed"),
-        (r"classifier\.layernorm\.(weight|bias)", r"fc_norm.\1"),
-        (r"classifier\.dense\.(weight|bias)", r"head.\1"),
-    )
-    state = fuse_qkv(rename(state, _hf(model, tail)))
-    kernel, position = state.get("patch_embed.proj.weight"), state.get("pos_embed")
-    if kernel is not None and kernel.dim() == 4:
-        state["patch_embed.proj.weight"] = kernel.transpose(2, 3)
-    _, frames, mels = architecture.grid
-    prefix = architecture.num_prefix_tokens
-    if position is not None and position.dim() == 3 and position.shape[1] == prefix + frames * mels:
-        grid = position[:, prefix:].unflatten(1, (mels, frames)).transpose(1, 2).flatten(1, 2)
-        state["pos_embed"] = torch.cat([position[:, :prefix], grid], dim=1)
-    return state
 
 
 CONVERTERS: dict[str, Callable[[State, Architecture], State]] = {
@@ -247,5 +200,6 @@ CONVERTERS: dict[str, Callable[[State, Architecture], State]] = {
     "torchvision": _swag,
     "videomae": _videomae,
     "videomae_hf": _videomae_hf,
-    "ast_hf": _ast_hf,
+    "ast_hf": ast_hf,
+    "ast": ast,
 }

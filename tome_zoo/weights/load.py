@@ -1,6 +1,7 @@
-"""From a file of weights to a model: read it safely, recognise its layout, convert it, and load it strictly."""
+"""From a file of weights to a model: read it safely, recognise its layout, convert it, fit it, and load it strictly."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 
@@ -9,66 +10,71 @@ from torch import Tensor, nn
 
 from tome_zoo.cards.schema import Layout
 from tome_zoo.errors import CheckpointError
+from tome_zoo.modalities.inputs import Modality
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.weights.layouts import convert, recognise
+from tome_zoo.weights.position import fit_pos_embed
 from tome_zoo.weights.safe_read import load_file
 
-__all__ = ["convert", "load_file", "load_into", "load_state", "read_converted", "recognise", "weights_digest"]
+log = logging.getLogger(__name__)
 
 SHOWN = 5  # keys of a kind that a message lists
 
 
 def read_converted(
-    path: str | os.PathLike[str], architecture: Architecture, layout: Layout | None = None
+    path: str | os.PathLike[str],
+    architecture: Architecture,
+    layout: Layout | None = None,
+    *,
+    modality: Modality | None = None,
+    use_ema: bool | None = None,
 ) -> tuple[dict[str, Tensor], Layout]:
-    """The tensors of a file under timm's names, and the layout they came in.
+    """The tensors of a file under timm's names on the grid of a model, and the layout they came in.
 
     Args:
         path: A file of weights.
         architecture: What they are for.
         layout: How the file names them; None recognises it by its keys.
+        modality: What the model reads: which axes of a position embedding are resampled where the file has another
+            grid; None takes a square one.
+        use_ema: Of raw and averaged weights in one file, whether to take the averaged ones; None does as timm does.
 
     Raises:
         CheckpointError: If the file cannot be read safely, or is of no known layout.
     """
-    state = load_file(path)
+    state = load_file(path, use_ema)
+    kind: Modality = modality or ("image" if architecture.num_frames is None else "video")
     try:
         layout = recognise(state) if layout is None else layout
-        return convert(state, layout, architecture), layout
+        state = convert(state, layout, architecture)
+        if "pos_embed" in state:
+            state["pos_embed"] = fit_pos_embed(state["pos_embed"], architecture, kind)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    return state, layout
 
 
-def load_into(
-    model: nn.Module,
-    path: str | os.PathLike[str],
-    layout: Layout | None = None,
-    *,
-    architecture: Architecture | None = None,
-) -> Layout:
-    """Load a file of weights into a model, strictly.
+def classes_of(state: Mapping[str, Tensor]) -> int:
+    """Outputs of the classifier that a file brings, under timm's names; 0 if it brings none."""
+    head = state.get("head.weight")
+    return 0 if head is None or head.dim() != 2 else head.shape[0]
 
-    Args:
-        model: A model of the zoo, or any timm vision transformer together with its `architecture`.
-        path: The file: a published one, timm's or safetensors.
-        layout: How the file names its tensors; None recognises it by its keys.
-        architecture: Shape of the model; None takes it from the model's card.
 
-    Returns:
-        The layout of the file.
+def with_classifier(state: Mapping[str, Tensor], num_classes: int, embed_dim: int) -> dict[str, Tensor]:
+    """The tensors with a classifier of that many outputs: the file's own if it fits, else a new one, or none for 0.
 
-    Raises:
-        CheckpointError: If the file cannot be read safely, is of no known layout or of another model; the message lists
-            the first missing, unexpected and mis-shaped keys.
+    A new one is drawn as timm draws it (a truncated normal of 0.02, no bias); the log says that it is to be trained.
     """
-    if architecture is None:
-        card = getattr(model, "card", None)
-        if card is None:
-            raise CheckpointError("the model has no card: say with architecture= what shape it is")
-        architecture = card.architecture
-    state, found = read_converted(path, architecture, layout)
-    load_state(model, state, source=f"{path} (layout {found})")
-    return found
+    if classes_of(state) == num_classes:
+        return dict(state)
+    state = {key: value for key, value in state.items() if key not in ("head.weight", "head.bias")}
+    if num_classes:
+        log.warning(
+            "the classifier of %d classes is new, it has to be trained: the file brings none of that size", num_classes
+        )
+        state["head.weight"] = nn.init.trunc_normal_(torch.empty(num_classes, embed_dim), std=0.02)
+        state["head.bias"] = torch.zeros(num_classes)
+    return state
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -123,10 +129,8 @@ def _first(items: list[str]) -> str:
 def _remedy(missing: list[str], unexpected: list[str], shaped: list[str], found: Mapping[str, Tensor]) -> str:
     head = {"head.weight", "head.bias"}
     others = set(missing) | set(unexpected) | set(shaped)
-    if others <= head and shaped:
-        return (
-            f". The file has {found['head.weight'].shape[0]} classes: pass num_classes={found['head.weight'].shape[0]}"
-        )
+    if others <= head and (classes := classes_of(found)):
+        return f". The file has {classes} classes: pass num_classes={classes}, or another count for a new classifier"
     if missing and set(missing) <= {*head, "fc_norm.weight", "fc_norm.bias"} and "head.weight" in missing:
         return ". The file is an encoder without classifier: pass num_classes=0, or bring a fine-tuned file"
     if shaped == ["pos_embed"] and not missing and not unexpected:

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +21,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tome_zoo.errors import CheckpointError
+from tome_zoo.weights.unwrap import find_state_dict
 
 MAX_FILE = 32 * 2**30  # bytes; the largest published file here, with its optimiser's state, stays below 8 GiB
 MAX_HEADER = 16 * 2**20  # bytes of a safetensors header; a thousand tensors need 0.1 MiB
 MAX_PICKLE = 64 * 2**20  # bytes of the pickle in a torch file, which holds names and shapes, not the numbers
-WRAPPERS = ("model", "model_state", "state_dict", "module")
-PREFIXES = ("module.", "_orig_mod.")
 
 # Paths come as pure ones, so that a file written on Windows opens elsewhere and the other way round.
 _ALLOWED: list[Any] = [argparse.Namespace]
@@ -37,8 +37,12 @@ for _module in ("pathlib", "pathlib._local"):  # where Python 3.13 keeps them
         _ALLOWED.extend((_pure, f"{_module}.{_kind}") for _kind in _kinds)
 
 
-def load_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the CPU, taken out of `model`, `model_state`, `state_dict` or `module`.
+def load_file(path: str | os.PathLike[str], use_ema: bool | None = None) -> dict[str, Tensor]:
+    """The tensors of a file by name, on the CPU: a state dict, or a training program's dictionary around one.
+
+    Args:
+        path: safetensors, or what `torch.save` writes.
+        use_ema: Of raw and averaged weights, which to take; see `unwrap.find_state_dict`.
 
     Raises:
         CheckpointError: If the file is missing, damaged, no file of weights, of a size no published model has, or holds
@@ -58,18 +62,20 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         start = file.read(16)
     if start.startswith(b"PK\x03\x04"):
         found = _read_torch(path, size)
-    elif len(start) == 16 and start[8:9] == b"{":
+    elif len(start) == 16 and start[8:9] == b"{" and not start.startswith(b"{"):  # the latter is JSON
         found = _read_safetensors(path, size, int.from_bytes(start[:8], "little"))
     else:
-        raise CheckpointError(f"{path} is no file of weights: {_describe(start, size)}")
-    state = _without_prefix(_unwrap(found, path))
+        raise CheckpointError(f"{path} is no file of weights: {_describe(path, start, size)}")
+    state = find_state_dict(found, path, use_ema)
     _check_storage(state, path, size)
     return state
 
 
-def _describe(start: bytes, size: int) -> str:
+def _describe(path: Path, start: bytes, size: int) -> str:
     if size == 0:
         return "it is empty; fetch it again"
+    if start.lstrip()[:1] == b"{":
+        return _describe_json(path)
     if start.lstrip()[:1] == b"<":
         return "it is a web page, perhaps a download page saved in place of the file; fetch it again"
     if start.startswith(b"\x80"):
@@ -78,6 +84,18 @@ def _describe(start: bytes, size: int) -> str:
             "if you trust it, load it with torch and write it again with safetensors.torch.save_file"
         )
     return "expected safetensors or what torch.save writes (.safetensors, .pth, .pt, .bin, .torch)"
+
+
+def _describe_json(path: Path) -> str:
+    try:
+        files = sorted(set(json.loads(path.read_bytes()[:MAX_HEADER])["weight_map"].values()))
+        shown = ", ".join(str(name) for name in files[:3]) + (", ..." if len(files) > 3 else "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "it is a JSON file"
+    return (
+        f"it is the index of weights that lie in {len(files)} other files ({shown}): join them, with "
+        "transformers' from_pretrained(...).save_pretrained(..., max_shard_size='100GB'), and name that file"
+    )
 
 
 def _read_safetensors(path: Path, size: int, header: int) -> dict[str, Any]:
@@ -105,13 +123,17 @@ def _read_torch(path: Path, size: int) -> Any:
             f"{path} has {size} bytes but claims to unpack to {unpacked}: torch.save does not compress, "
             "so this is no file of its making; refused before unpacking"
         )
+    names = [entry.filename for entry in entries]
+    if kind := _other_archive(names):
+        raise CheckpointError(f"{path} is {kind}")
     pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
     if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
         raise CheckpointError(
             f"{path} is a zip archive but no torch file: expected one data.pkl below {MAX_PICKLE >> 20} MiB"
         )
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
+            warnings.simplefilter("ignore")  # of what is refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -123,39 +145,31 @@ def _read_torch(path: Path, size: int) -> Any:
         raise CheckpointError(f"{path} is a damaged torch file: {str(error).splitlines()[0]}; fetch it again") from None
 
 
+def _other_archive(names: list[str]) -> str:
+    """What an archive is that is no file of weights, and how weights come out of it; empty if it may be one."""
+    if any(name.endswith("constants.pkl") for name in names) and any("/code/" in name for name in names):
+        return (
+            "a TorchScript program, not a file of weights: take them out where you trust it, with "
+            "safetensors.torch.save_file(torch.jit.load(path).state_dict(), ...)"
+        )
+    if any(name.endswith("archive_format") for name in names):
+        return (
+            "an exported program (.pt2), not a file of weights: take them out where you trust it, with "
+            "safetensors.torch.save_file(torch.export.load(path).state_dict, ...)"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return (
+            "an archive of numpy arrays (.npz), not PyTorch weights: timm publishes the converted files of such models"
+        )
+    return ""
+
+
 def _culprit(message: str) -> str:
     """The line of torch's long message that names what was refused."""
     for line in message.splitlines():
         if "WeightsUnpickler error" in line or "Unsupported" in line or "GLOBAL" in line:
             return line.split("WeightsUnpickler error:")[-1].split(" was not an allowed")[0].strip()
     return message.splitlines()[0]
-
-
-def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
-    for _ in range(2):
-        if not isinstance(found, Mapping):
-            raise CheckpointError(f"{path} holds {type(found).__name__}, expected tensors by name")
-        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
-    if not found:
-        raise CheckpointError(f"{path} holds no tensor")
-    for key, value in found.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path} holds {type(value).__name__} under {key!r}, expected tensors by name, or a dictionary of them "
-                f"under one of {', '.join(WRAPPERS)}"
-            )
-    return dict(found)
-
-
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what DistributedDataParallel and torch.compile put in front of every name."""
-    for prefix in PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
 
 
 def _check_storage(state: Mapping[str, Tensor], path: Path, size: int) -> None:

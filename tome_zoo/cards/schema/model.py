@@ -10,7 +10,7 @@ from tome_zoo.cards.schema.fields import Amount, Card, Name, Number, Percent, R
 from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, VideoInput
 from tome_zoo.transformer.architecture import Architecture
 
-Layout = Literal["timm", "mae", "mae_st", "audiomae", "swag", "torchvision", "videomae", "videomae_hf", "ast_hf"]
+Layout = Literal["timm", "mae", "mae_st", "audiomae", "swag", "torchvision", "videomae", "videomae_hf", "ast_hf", "ast"]
 INPUTS: dict[str, type[ImageInput] | type[VideoInput] | type[AudioInput]] = {
     "image": ImageInput,
     "video": VideoInput,
