@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from tome_zoo.evaluation.evaluator import evaluate, predict
     from tome_zoo.registry import count_macs, create_model, list_models
     from tome_zoo.transformer.patching import patch, unpatch
+    from tome_zoo.visualize.drawing import draw
 
 __version__ = "0.1.0"
 
 _HOME = {
     "count_macs": "tome_zoo.registry",
     "create_model": "tome_zoo.registry",
+    "draw": "tome_zoo.visualize.drawing",
     "evaluate": "tome_zoo.evaluation.evaluator",
     "list_models": "tome_zoo.registry",
     "patch": "tome_zoo.transformer.patching",
@@ -28,6 +30,7 @@ _HOME = {
 __all__ = [
     "count_macs",
     "create_model",
+    "draw",
     "evaluate",
     "list_models",
     "patch",

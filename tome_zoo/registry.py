@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tome_zoo import modalities
-from tome_zoo.cards import ModelCard, ProtocolCard, Weights, model_card, model_cards, model_labels, protocol_card
+from tome_zoo.cards import ModelCard, ProtocolCard, model_card, model_cards, model_labels, protocol_card
 from tome_zoo.cards.read import describe_errors
 from tome_zoo.errors import CardError, CheckpointError, TomeZooError
 from tome_zoo.modalities.inputs import Modality
@@ -19,8 +19,8 @@ from tome_zoo.schedule import R
 from tome_zoo.transformer import macs
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.vit import MergingVisionTransformer, build
-from tome_zoo.weights.download import Progress
-from tome_zoo.weights.fetch import fetch
+from tome_zoo.weights.download import DownloadProgress
+from tome_zoo.weights.fetch import locate
 from tome_zoo.weights.load import load_state, read_converted
 from tome_zoo.weights.metadata import WeightsMetadata, read_metadata
 
@@ -80,7 +80,7 @@ def create_model(
     *,
     device: torch.device | str | None = None,
     drop_path_rate: float = 0.0,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
     **overrides: Any,
 ) -> ZooModel:
     """Build a model of the zoo, in evaluation mode.
@@ -122,15 +122,15 @@ def create_model(
     return model if device is None else model.to(device)
 
 
-def _locate(card: ModelCard, weights: str | os.PathLike[str] | None, progress: Progress | None) -> tuple[Path, Any]:
+def _locate(
+    card: ModelCard, weights: str | os.PathLike[str] | None, progress: DownloadProgress | None
+) -> tuple[Path, Any]:
     """The file to load, and its layout where a card says it."""
     if weights is None:
         if card.weights is None:
             raise CheckpointError(f"the card of {card.name!r} names no weights: pass weights=, a file or URL")
-        return fetch(card.weights, progress=progress), card.weights.layout
-    if isinstance(weights, str) and weights.startswith(("http://", "https://")):
-        return fetch(Weights(url=weights, layout="timm", license=""), progress=progress), None
-    return Path(weights), None
+        return locate(card.weights, progress=progress), card.weights.layout
+    return locate(weights, progress=progress), None
 
 
 def _build(

@@ -6,7 +6,7 @@ from PIL import Image
 
 import tome_zoo
 from tome_zoo import visualize
-from tome_zoo.visualize.image import caption, title
+from tome_zoo.visualize.image import caption, titles
 from tome_zoo.visualize.sheet import GAP, MARGIN, fitted, font
 
 
@@ -31,7 +31,8 @@ def test_columns_stand_side_by_side_with_words():
 def test_words_name_the_block_and_the_prediction():
     model = tome_zoo.create_model("demo_image.shapes", pretrained=True)
     found = visualize.groups_by_block(model, torch.randn(3, 96, 96), r=(8, -1.0))
-    assert title(found[1]) == "r = 8:-1, block 2 of 4"
+    assert titles(found)[1:] == [f"r = 8:-1, block {block} of 4" for block in (2, 3, 4)]
+    assert titles(found[-1:]) == ["r = 8:-1"]
     assert caption(found[1]) == ("118 of 144 tokens",)
     best = found[-1].prediction[0]
     assert caption(found[-1])[1] == f"{best.label}, {100 * best.probability:.0f} %"

@@ -8,7 +8,7 @@ import torch
 import tome_zoo
 from tome_zoo import visualize
 from tome_zoo.errors import ScheduleError, TomeZooError
-from tome_zoo.visualize.token_groups import axis_cells, pixel_cells
+from tome_zoo.visualize.token_groups import axis_cells, patch_steps, pixel_cells, token_grid
 
 
 def small_timm(**options):
@@ -100,7 +100,7 @@ def test_pixels_along_an_axis(extent, kernel, stride):
 
 def test_cells_of_a_hybrid_embedding_follow_its_stride():
     model = timm.create_model("vit_tiny_r_s16_p8_224", img_size=64).eval()
-    cells = pixel_cells(model, (64, 64))
+    cells = pixel_cells((64, 64), *patch_steps(model), token_grid(model, (64, 64)))
     assert cells.tolist() == [[(y // 32) * 2 + x // 32 for x in range(64)] for y in range(64)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tome_zoo import cards, registry
+from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
@@ -18,12 +18,13 @@ from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
 from tome_zoo.evaluation.score_store import ScoreStore
-from tome_zoo.evaluation.summary import collect_results
+from tome_zoo.evaluation.summary import collect_results, earlier_results
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
 from tome_zoo.transformer.macs import count_macs
+from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
 
 __all__ = ["Prediction", "evaluate", "predict"]
@@ -93,17 +94,23 @@ def evaluate(
     with distributed.process_group() as rank:
         with distributed.raise_together():
             _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
+            if resume and output is not None and rank.rank == 0:
+                earlier_results(output)  # a damaged file is refused before hours are spent
             source = _load(model, weights)
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
             on = next(network.parameters()).device
+            schedules = unique_schedules(r, len(source.blocks))
             plan = Plan(
                 card=source.card,
                 weights=weights_digest(source),
                 prop_attn=source.prop_attn,
                 data=found,
                 protocol=rule,
-                schedules=unique_schedules(r, len(source.blocks)),
+                schedules=schedules,
+                attention={
+                    schedule.format(item): attention_path(network, on, DTYPES[dtype], item) for item in (0, *schedules)
+                },
                 chosen=chosen_indices(len(found.samples), limit),
                 limit=limit,
                 device=on,

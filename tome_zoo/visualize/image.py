@@ -23,7 +23,10 @@ def image_panels(subject: Subject, view: Tensor, found: Sequence[Groups], fill: 
     """
     pixels = colours(subject, view)
     panels = [Panel(Painted(pixels), "input")]
-    return panels + [Panel(paint(pixels, groups, fill)[0], title(groups), caption(groups)) for groups in found]
+    return panels + [
+        Panel(paint(pixels, groups, fill)[0], title, caption(groups))
+        for title, groups in zip(titles(found), found, strict=True)
+    ]
 
 
 def render_image(
@@ -33,16 +36,19 @@ def render_image(
     return sheet([image_panels(subject, view, found, fill)], scale)
 
 
-def title(groups: Groups) -> str:
-    """The schedule and, unless it is the last, the block: "r = 8", "r = 8, block 3 of 12"."""
-    text = f"r = {schedule.format(groups.r)}"
-    return text if groups.block == groups.depth else f"{text}, block {groups.block} of {groups.depth}"
+def titles(found: Sequence[Groups]) -> list[str]:
+    """The schedule of each and, if not all are those behind the last block, the block: "r = 8, block 3 of 12"."""
+    last = all(groups.block == groups.depth for groups in found)
+    return [
+        f"r = {schedule.format(groups.r)}" + ("" if last else f", block {groups.block} of {groups.depth}")
+        for groups in found
+    ]
 
 
 def caption(groups: Groups) -> tuple[str, ...]:
-    """Tokens left and, behind the last block, the prediction."""
+    """Tokens left and, behind the last block, the best class, and others that are more likely than not."""
     lines = [f"{groups.n_tokens} of {groups.n_input} tokens"]
     if groups.prediction and groups.block == groups.depth:
-        best = groups.prediction[0]
-        lines.append(f"{best.label}, {100 * best.probability:.0f} %")
+        shown = [item for place, item in enumerate(groups.prediction) if place == 0 or item.probability >= 0.5]
+        lines.append("; ".join(f"{item.label}, {100 * item.probability:.0f} %" for item in shown))
     return tuple(lines)

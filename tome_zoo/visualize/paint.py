@@ -32,51 +32,71 @@ class Painted:
     lines: np.ndarray | None = None
     merged: np.ndarray | None = None
 
-    def image(self, scale: int = 1) -> Image.Image:
-        """The picture, `scale` times as large. Outlines lie within groups: 1 pixel, merged and enlarged ones 2."""
-        height, breadth = self.fill.shape[:2]
+    def image(self, down: int = 1, across: int | None = None) -> Image.Image:
+        """The picture, enlarged by whole numbers (`across` is `down` where it is None); outlines lie within groups."""
+        across = down if across is None else across
+        height, width = self.fill.shape[:2]
         if self.groups is None or self.lines is None or self.merged is None:
-            return Image.fromarray(self.fill).resize((breadth * scale, height * scale), Image.Resampling.BICUBIC)
-        canvas = self.fill.repeat(scale, axis=0).repeat(scale, axis=1)
-        groups = self.groups.repeat(scale, axis=0).repeat(scale, axis=1)
-        edge = border(groups, 1)
-        if scale > 1:
-            edge |= border(groups, 2) & self.merged[groups]
+            return Image.fromarray(self.fill).resize((width * across, height * down), Image.Resampling.BICUBIC)
+        canvas = self.fill.repeat(down, axis=0).repeat(across, axis=1)
+        groups = self.groups.repeat(down, axis=0).repeat(across, axis=1)
+        narrow, wide = (outline_width(down, merged) for merged in (False, True))
+        edge = border(groups, narrow)
+        if wide > narrow:
+            edge |= border(groups, wide) & self.merged[groups]
         canvas[edge] = self.lines[groups[edge]]
         return Image.fromarray(canvas)
+
+    def turned(self) -> "Painted":
+        """A spectrogram `[frames, mel bins]` as people look at it: time to the right, high tones above."""
+        groups = None if self.groups is None else np.rot90(self.groups)
+        return Painted(np.ascontiguousarray(np.rot90(self.fill)), groups, self.lines, self.merged)
+
+
+def outline_width(scale: int, merged: bool) -> int:
+    """Pixels of an outline: 1; where pictures are enlarged, 2 around merged tokens."""
+    return 2 if merged and scale > 1 else 1
 
 
 def paint(pixels: np.ndarray, groups: Groups, fill: Fill = "mean") -> list[Painted]:
     """The groups of one view, frame by frame.
 
     Args:
-        pixels: The input as colours, uint8 `[height, width, 3]` or `[frames, height, width, 3]`; of a sound, its
-            spectrogram in the colours of a colour map, `[frames, mel bins, 3]`.
+        pixels: The input as colours, uint8 `[height, width, 3]` or `[frames, height, width, 3]`.
         groups: Of that view.
         fill: What a group is filled with.
 
     Returns:
         One picture, or one a frame.
     """
-    filled = fill_mean(pixels, groups.pixels) if fill == "mean" else fill_size(groups)
-    lines, merged = line_colours(groups), groups.sizes > 1
+    if fill == "size":
+        filled = fill_size(groups)
+    else:
+        unread = (groups.pixels < 0)[..., None]
+        filled = np.where(unread, pixels // 2, np.rint(group_means(pixels, groups.pixels))).astype(np.uint8)
     if pixels.ndim == 3:
-        return [Painted(filled, groups.pixels, lines, merged)]
-    return [Painted(frame, index, lines, merged) for frame, index in zip(filled, groups.pixels, strict=True)]
+        return [outlined(filled, groups.pixels, groups, fill)]
+    return [outlined(frame, index, groups, fill) for frame, index in zip(filled, groups.pixels, strict=True)]
 
 
-def fill_mean(pixels: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Each pixel as the mean of its group, uint8 of the shape of `pixels`; pixels of no group are half as bright.
+def outlined(filled: np.ndarray, index: np.ndarray, groups: Groups, fill: Fill) -> Painted:
+    """A filled picture with the outlines of its groups; over a heat map they are all grey."""
+    lines = line_colours(groups) if fill == "mean" else np.full((len(groups.sizes), 3), SINGLE, np.uint8)
+    return Painted(filled, index, lines, groups.sizes > 1)
+
+
+def group_means(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Each value as the mean of its group, float64 of the shape of `values`; values of no group stay.
 
     Args:
-        pixels: uint8 `[..., 3]`.
+        values: `[..., channels]`.
         index: Group of each, int64 `[...]`, -1 for none.
     """
     member = index >= 0
     count = np.bincount(index[member]).clip(1)
-    means = [np.bincount(index[member], weights=pixels[..., channel][member]) / count for channel in range(3)]
-    filled = (pixels // 2).astype(np.uint8)
-    filled[member] = np.rint(np.stack(means, axis=-1)).astype(np.uint8)[index[member]]
+    means = [np.bincount(index[member], weights=channel[member]) / count for channel in np.moveaxis(values, -1, 0)]
+    filled = values.astype(np.float64)
+    filled[member] = np.stack(means, axis=-1)[index[member]]
     return filled
 
 
@@ -90,11 +110,17 @@ def fill_size(groups: Groups) -> np.ndarray:
 
 
 def heat(sizes: np.ndarray, largest: int) -> np.ndarray:
-    """Colours of sizes from 1 (dark) to `largest` (bright) on a logarithmic scale, uint8 `[sizes, 3]`."""
+    """Colours of sizes from 1 (violet) to `largest` (yellow) on a logarithmic scale, uint8 `[sizes, 3]`."""
     from matplotlib import colormaps
 
     level = np.log2(np.maximum(sizes, 1)) / max(np.log2(largest), 1.0)
-    return np.rint(colormaps["inferno"](level)[:, :3] * 255).astype(np.uint8)
+    return np.rint(colormaps["viridis"](level)[:, :3] * 255).astype(np.uint8)
+
+
+def legend(largest: int) -> Painted:
+    """A bar of the colours of `heat` from 1 to `largest`."""
+    sizes = np.geomspace(1, largest, 320)
+    return Painted(np.broadcast_to(heat(sizes, largest), (14, 320, 3)).copy())
 
 
 def line_colours(groups: Groups) -> np.ndarray:

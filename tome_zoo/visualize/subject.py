@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tome_zoo import cards, modalities
 from tome_zoo.errors import MediaError
-from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, Spec
+from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, Spec, VideoInput
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,48 @@ def subject_of(model: nn.Module) -> Subject:
     return Subject(name, "image", spec, CentralView(), (), multi_label=False)
 
 
-def central_view(subject: Subject, path: str | Path) -> Tensor:
-    """The drawn view of a file, float32 `[channels, ...]`, as the model takes it.
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One view of a file.
+
+    Attributes:
+        name: Of the file.
+        view: float32 `[channels, ...]`, as the model takes it.
+        waveform: The whole sound, float32 `[samples]` at the model's rate; None for images and videos.
+        rate: Frames a second of a clip, at true speed; None for images and sounds.
+    """
+
+    name: str
+    view: Tensor
+    waveform: Tensor | None = None
+    rate: float | None = None
+
+
+def read_sample(subject: Subject, path: str | Path) -> Sample:
+    """The drawn view of a file: its centre crop, the clip in its middle, its beginning.
 
     Raises:
         MediaError: If the file cannot be read.
     """
     modality = modalities.get(subject.modality)
     media = modality.read(Path(path), subject.spec)
-    return modality.views(media, subject.spec, subject.protocol)[0]
+    view = modality.views(media, subject.spec, subject.protocol)[0]
+    settings = subject.spec.input
+    if isinstance(settings, AudioInput):
+        return Sample(Path(path).name, view, waveform=media)
+    if isinstance(settings, VideoInput):
+        own = media.fps if subject.protocol.sampling == "strided" and media.fps else settings.target_fps
+        return Sample(Path(path).name, view, rate=own / settings.sampling_rate)
+    return Sample(Path(path).name, view)
+
+
+def central_view(subject: Subject, path: str | Path) -> Tensor:
+    """The view of `read_sample`, float32 `[channels, ...]`.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
+    return read_sample(subject, path).view
 
 
 def colours(subject: Subject, view: Tensor) -> np.ndarray:

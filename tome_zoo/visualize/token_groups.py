@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tome_zoo.errors import TomeZooError, UnsupportedModelError
 from tome_zoo.evaluation.prediction import Prediction
 from tome_zoo.schedule import R
-from tome_zoo.transformer.patching import patch, twin
+from tome_zoo.transformer.patching import patch, share_parameters
 from tome_zoo.visualize.subject import Subject, subject_of
 
 
@@ -29,6 +29,8 @@ class Groups:
         r: The schedule.
         block: How many blocks were passed, from 1.
         depth: How many blocks there are.
+        kernel: Extent of a patch along each axis of the input.
+        stride: Step between patches along each axis.
         prediction: The most probable classes at this schedule, best first; empty for an encoder.
     """
 
@@ -40,6 +42,8 @@ class Groups:
     r: R
     block: int
     depth: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
     prediction: tuple[Prediction, ...]
 
     @property
@@ -91,7 +95,8 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
         raise UnsupportedModelError(
             f"cannot draw {type(merging).__name__}: it has {n_input - n_prefix} patch tokens, its grid {grid}"
         )
-    cells = pixel_cells(merging, tuple(x.shape[2:]))
+    kernel, stride = patch_steps(merging)
+    cells = pixel_cells(tuple(x.shape[2:]), kernel, stride, grid)
     found = []
     for number, after in enumerate(trace.blocks, start=1):
         index = after[0, n_prefix:].cpu().numpy() - n_prefix
@@ -105,6 +110,8 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
                 r=merging.r,
                 block=number,
                 depth=depth,
+                kernel=kernel,
+                stride=stride,
                 prediction=prediction,
             )
         )
@@ -116,12 +123,17 @@ def token_grid(model: Any, size: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(model.patch_embed.dynamic_feat_size(size))
 
 
-def pixel_cells(model: Any, size: tuple[int, ...]) -> np.ndarray:
-    """For each pixel, the patch token with the nearest centre of those that look at it, or -1; int64 of `size`."""
+def patch_steps(model: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Extent of a patch along each axis of the input, and the step to the next one."""
     embed = model.patch_embed
     stride = tuple(embed.feat_ratio(as_scalar=False))
-    kernel = tuple(embed.patch_size) if hasattr(embed, "stride") else stride
-    grid = token_grid(model, size)
+    return tuple(embed.patch_size) if hasattr(embed, "stride") else stride, stride
+
+
+def pixel_cells(
+    size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], grid: tuple[int, ...]
+) -> np.ndarray:
+    """For each pixel, the patch token with the nearest centre of those that look at it, or -1; int64 of `size`."""
     cells = np.zeros(size, dtype=np.int64)
     unread = np.zeros(size, dtype=bool)
     for axis, sizes in enumerate(zip(size, kernel, stride, grid, strict=True)):
@@ -144,7 +156,7 @@ def axis_cells(extent: int, kernel: int, stride: int, count: int) -> np.ndarray:
 
 def _merging(model: nn.Module, r: R | None) -> Any:
     """A twin of the model in evaluation mode at that schedule."""
-    same: Any = twin(model).eval()
+    same: Any = share_parameters(model).eval()
     wanted = getattr(model, "r", 0) if r is None else r
     if not hasattr(same, "trace"):
         return patch(same, r=wanted)
