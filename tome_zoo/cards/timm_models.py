@@ -75,12 +75,12 @@ def card_of_timm(model: Any) -> ModelCard:
     """
     from timm.data import resolve_data_config
 
-    from tome_zoo.transformer.patching import refusal
+    from tome_zoo.transformer.patching import unsupported_reason
     from tome_zoo.transformer.vit import MergingVisionTransformer
 
     cfg = getattr(model, "pretrained_cfg", None)
     name = _name(model, cfg or {})
-    if not isinstance(model, MergingVisionTransformer) and (reason := refusal(model)) is not None:
+    if not isinstance(model, MergingVisionTransformer) and (reason := unsupported_reason(model)) is not None:
         raise UnsupportedModelError(f"timm's {name} cannot be merged: {reason}")
     if not cfg:
         raise CardError(

@@ -52,6 +52,16 @@ def read(path: str | Path, spec: Spec | None = None) -> Image.Image:
         raise MediaError(f"{path}: damaged image ({error}); copy or download it again") from None
 
 
+def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
+    """The views of an image file.
+
+    Raises:
+        MediaError: As `read` and `views`.
+        CardError: As `views`.
+    """
+    return views(read(path, spec), spec, protocol)
+
+
 def views(media: Image.Image, spec: Spec, protocol: ViewProtocol) -> Tensor:
     """The one view of an image, [1, 3, height, width], float32: resized to size / crop_pct, centre crop, normalised.
 

@@ -14,7 +14,8 @@ from tome_zoo.schedule import R
 from tome_zoo.transformer import vit
 from tome_zoo.transformer.patching import patch
 from tome_zoo.transformer.vit import MergingVisionTransformer
-from tome_zoo.weights.fetch import SWITCHED_OFF, cached, offline
+from tome_zoo.weights.cache import is_offline
+from tome_zoo.weights.fetch import SWITCHED_OFF, find_cached
 
 OWN_POOLS = ("avg", "token", "prefix_mean")
 ARGUMENTS = {
@@ -74,7 +75,7 @@ def _build_timm(card: ModelCard, drop_path_rate: float, device: torch.device | s
     arguments = _differences(card)
     if drop_path_rate:
         arguments["drop_path_rate"] = drop_path_rate
-    if pretrained and offline() and (card.weights is None or cached(card.weights) is None):
+    if pretrained and is_offline() and (card.weights is None or find_cached(card.weights) is None):
         raise CheckpointError(f"timm's weights of {card.name} are not at hand, and {SWITCHED_OFF}. {_by_hand()}")
     try:
         with torch.device("cpu" if device is None else device):

@@ -39,7 +39,7 @@ class Preprocess:
         """
         modality = modalities.get(self.card.modality)
         views = protocol_card(self.card.protocol if protocol is None else protocol)
-        return modality.views(modality.read(Path(path), self.card), self.card, views)
+        return modality.load(Path(path), self.card, views)
 
 
 class ZooModel(MergingVisionTransformer):

@@ -9,7 +9,7 @@ from tome_zoo.cards.timm_models import card_of_timm
 from tome_zoo.errors import TomeZooError, UnsupportedModelError
 from tome_zoo.registry.create import create_model
 from tome_zoo.registry.model import ZooModel, attach_card
-from tome_zoo.transformer.patching import refusal
+from tome_zoo.transformer.patching import unsupported_reason
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
@@ -44,7 +44,7 @@ def resolve_model(
     if isinstance(model, MergingVisionTransformer):
         return attach_card(model, card_of_timm(model))
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    reason = refusal(model)
+    reason = unsupported_reason(model)
     raise UnsupportedModelError(
         f"expected a name, a model from create_model or a timm model that merges, got {kind}: "
         + ("call tome_zoo.patch(model) first" if reason is None else reason)
