@@ -17,7 +17,7 @@ from tome_zoo.visualize.image import image_panels
 from tome_zoo.visualize.subject import Sample, read_sample, subject_of
 from tome_zoo.visualize.token_groups import Groups, groups
 from tome_zoo.visualize.video import clip_panels
-from tome_zoo.weights.fetch import cached
+from tome_zoo.weights.fetch import find_cached
 from tome_zoo.weights.load import weights_digest
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def load_for_pictures(result: Result) -> registry.ZooModel | None:
     """The model of a result, where its weights lie on this machine and are those that were evaluated; else None."""
     try:
         card = cards.model_card(result.model)
-        if card.weights is None or cached(card.weights) is None:
+        if card.weights is None or find_cached(card.weights) is None:
             log.warning("%s: its weights are not on this machine, samples are not drawn", result.model)
             return None
         model = registry.create_model(result.model, pretrained=True, prop_attn=result.prop_attn)
