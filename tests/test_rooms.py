@@ -11,6 +11,7 @@ ROOT = Path(tome_zoo.__file__).parent
 
 ORDER = (  # from the top; what stands higher may import what stands lower
     "commands",
+    "app",
     "benchmark",
     "demo",
     "reports",
