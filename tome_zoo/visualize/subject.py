@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from tome_zoo import cards, modalities
+from tome_zoo.cards.timm_models import card_of_timm
 from tome_zoo.errors import MediaError
-from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, Spec, VideoInput
+from tome_zoo.modalities.inputs import AudioInput, Modality, Sampling, Spec, VideoInput
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Subject:
         modality: "image", "video" or "audio".
         spec: Preprocessing and size of the input; a model card is one.
         protocol: Which view of a file is drawn.
-        labels: Names of the outputs, or none.
+        labels: Names of the outputs.
         multi_label: Whether each class has a probability of its own.
     """
 
@@ -46,28 +45,22 @@ class Subject:
 
 
 def subject_of(model: nn.Module) -> Subject:
-    """A model of the zoo by its card; any other is taken for a timm image model with timm's own configuration."""
-    card = getattr(model, "card", None)
-    if isinstance(card, cards.ModelCard):
-        return Subject(
-            name=card.name,
-            modality=card.modality,
-            spec=card,
-            protocol=CentralView(cards.protocol_card(card.protocol).sampling),
-            labels=tuple(getattr(model, "labels", ())),
-            multi_label=cards.dataset_card(card.dataset).multi_label,
-        )
-    config = resolve_model_data_config(model)
-    settings = ImageInput(
-        mean=config["mean"],
-        std=config["std"],
-        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-        crop_pct=config["crop_pct"],
+    """A model of the zoo by its card, any other by the card that timm's configuration of it makes.
+
+    Raises:
+        CardError: If it is a model that does not say how its input is prepared.
+        UnsupportedModelError: If its tokens cannot be merged.
+    """
+    card = getattr(model, "card", None) or card_of_timm(model)
+    protocol = cards.protocol_card(card.protocol)
+    return Subject(
+        name=card.name,
+        modality=card.modality,
+        spec=card,
+        protocol=CentralView(protocol.sampling),
+        labels=cards.model_labels(card),
+        multi_label=protocol.metric == "map",
     )
-    shape: Any = SimpleNamespace(size=_size(model, config), in_chans=config["input_size"][0])
-    spec: Any = SimpleNamespace(architecture=shape, input=settings)
-    name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture", type(model).__name__))
-    return Subject(name, "image", spec, CentralView(), (), multi_label=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +131,3 @@ def log_mel(subject: Subject, view: Tensor) -> np.ndarray:
     if not isinstance(settings, AudioInput):
         raise MediaError(f"expected a model of sounds, {subject.name} reads a {subject.modality}")
     return (view[0].detach().float().cpu() * (2 * settings.std) + settings.mean).numpy()
-
-
-def _size(model: nn.Module, config: dict[str, Any]) -> tuple[int, int]:
-    """(height, width) that the model was built for."""
-    built: Any = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    height, width = built or config["input_size"][-2:]
-    return int(height), int(width)
