@@ -19,7 +19,7 @@ from tome_zoo.schedule import R
 from tome_zoo.system import provenance
 
 PACKAGES = ("torch", "timm", "numpy")
-DECODERS = {"image": ("pillow",), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
+DECODERS = {"image": ("pillow", "torchvision"), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
 NOT_IN_SCORES = {"summary"}  # fields of a protocol that say nothing of how it scores
 
 
@@ -85,8 +85,8 @@ class Plan:
             dtype=self.dtype,
             dataset=self.data.card.name,
             split=self.data.split,
-            root=str(self.data.root.resolve()),
             inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
+            versions=tuple(f"{name} {version}" for name, version in self.versions.items() if name != "python"),
         )
 
     def conditions(self, r: R) -> Conditions:
@@ -151,8 +151,8 @@ def match_data(
                 f"{', '.join(extra)} would be ignored: the data set given is {data.card.name} ({data.split}) already; "
                 "say it to open_dataset, or give the folder instead"
             )
-    dataset = data.card if isinstance(data, Dataset) else dataset or card.dataset
-    dataset = cards.dataset_card(dataset) if isinstance(dataset, str) else dataset
+    dataset = data.card if isinstance(data, Dataset) else dataset
+    dataset = cards.model_dataset(card, dataset) if isinstance(dataset, str | None) else dataset
     protocol = protocol or card.protocol
     protocol = cards.protocol_card(protocol) if isinstance(protocol, str) else protocol
     for kind, other in (("data set", dataset), ("protocol", protocol)):
