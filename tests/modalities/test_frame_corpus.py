@@ -203,9 +203,9 @@ def test_frames_are_those_in_order(tmp_path, monkeypatch, case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_frames_are_those_in_order_everywhere(tmp_path, monkeypatch, record_property, case):
+def test_frames_are_those_in_order_everywhere(tmp_path, monkeypatch, case):
     if not available(case.codec):
         pytest.skip(f"PyAV has no {case.codec}")
     path = write(case, tmp_path / f"a.{case.container}")
     compared = compare(path, monkeypatch, program=True)
-    record_property("frames", compared)
+    print(f"{compared} frames compared, {case}")

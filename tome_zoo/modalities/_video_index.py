@@ -49,6 +49,13 @@ class _Packet(NamedTuple):
     true: bool  # a key frame
 
 
+class _Start(NamedTuple):
+    """Where a video begins: cleanly, with a key frame that is shown first? And when its first key frame is shown."""
+
+    clean: bool
+    key: int | None
+
+
 def index_frames(path: Path) -> FrameIndex:
     """Read a container's table of frames, without decoding. Of several video tracks the one that players take counts.
 
@@ -63,16 +70,13 @@ def index_frames(path: Path) -> FrameIndex:
             if stream.codec_context is None:
                 raise MediaError(f"{path}: the video is coded in a way that FFmpeg does not know; convert it to H.264")
             check_container(path, container, stream)
-            packets, stored, end = _packets(container, stream)
+            packets, stored, end, start = _packets(container, stream)
             if not packets:
                 raise MediaError(f"{path}: the video has no frames; copy or download it again")
             name, announced = container.format.name, (container.duration or 0) / av.time_base
             _check_whole(path, stream, name, stored, announced, end)
-            if not packets[0].flagged or any(
-                packet.time is not None and packets[0].time is not None and packet.time < packets[0].time
-                for packet in packets
-            ):
-                packets = _from_first_picture(path, stream.index, packets)
+            if not start.clean:
+                packets = _from_first_picture(path, stream.index, packets, start)
             return _index(container, stream, packets, stored)
     except MediaError:
         raise
@@ -80,17 +84,25 @@ def index_frames(path: Path) -> FrameIndex:
         raise unreadable(path, error) from None
 
 
-def _packets(container: Any, stream: Any) -> tuple[list[_Packet], int, float]:
+def _packets(container: Any, stream: Any) -> tuple[list[_Packet], int, float, _Start]:
     """Packets in order of storage; how many there are with those that an edit list hides; when the last one ends, s."""
     is_key = key_test(stream.codec_context)
     packets, stored, end = [], 0, 0
+    clean, first = True, None
+    keys: dict[bool, int | None] = {}  # time of the first flagged one, false or true
     for packet in container.demux(stream):
+        if packet.size and not stored:
+            clean, first = packet.is_keyframe, packet.pts
+        clean = clean and (first is None or packet.pts is None or packet.pts >= first)
+        true = is_key is not None and packet.is_keyframe and is_key(bytes(packet))
+        if packet.is_keyframe:
+            keys.setdefault(true, packet.pts)
         stored += packet.size > 0
         end = max(end, (packet.pts or 0) + (packet.duration or 0))
         if packet.size and not packet.is_discard:
-            true = is_key is not None and packet.is_keyframe and is_key(bytes(packet))
             packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, true))
-    return packets, stored, float(end * stream.time_base) if stream.time_base else 0.0
+    start = _Start(clean, keys.get(True, keys.get(False)))
+    return packets, stored, float(end * stream.time_base) if stream.time_base else 0.0, start
 
 
 def _check_whole(path: Path, stream: Any, name: str, stored: int, announced: float, end: float) -> None:
@@ -109,13 +121,11 @@ def _check_whole(path: Path, stream: Any, name: str, stored: int, announced: flo
         _check_length(path, announced, end)
 
 
-def _from_first_picture(path: Path, stream: int, packets: list[_Packet]) -> list[_Packet]:
+def _from_first_picture(path: Path, stream: int, packets: list[_Packet], start: _Start) -> list[_Packet]:
     """The packets from the first picture on that can be decoded: a video may be cut where it cannot begin.
 
     That is the first key frame, or with intra-refresh what the decoder gives first; it gives wrong pictures before.
     """
-    true, flagged = ([p.time for p in packets if getattr(p, kind)] for kind in ("true", "flagged"))
-    key = next((time for time in true or flagged if time is not None), None)
     with open_container(path) as container:
         for packet in container.demux(container.streams[stream]):
             with suppress(av.FFmpegError):
@@ -123,7 +133,7 @@ def _from_first_picture(path: Path, stream: int, packets: list[_Packet]) -> list
                 for frame in frames:
                     if frame.pts is None:
                         return packets
-                    first = frame.pts if key is None else max(key, frame.pts)
+                    first = frame.pts if start.key is None else max(start.key, frame.pts)
                     return [packet for packet in packets if packet.time is None or packet.time >= first]
     return packets
 
