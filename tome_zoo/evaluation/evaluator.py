@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tome_zoo import cards, registry
+from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
@@ -24,6 +24,7 @@ from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
 from tome_zoo.transformer.macs import count_macs
+from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
 
 __all__ = ["Prediction", "evaluate", "predict"]
@@ -97,13 +98,17 @@ def evaluate(
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
             on = next(network.parameters()).device
+            schedules = unique_schedules(r, len(source.blocks))
             plan = Plan(
                 card=source.card,
                 weights=weights_digest(source),
                 prop_attn=source.prop_attn,
                 data=found,
                 protocol=rule,
-                schedules=unique_schedules(r, len(source.blocks)),
+                schedules=schedules,
+                attention={
+                    schedule.format(item): attention_path(network, on, DTYPES[dtype], item) for item in (0, *schedules)
+                },
                 chosen=chosen_indices(len(found.samples), limit),
                 limit=limit,
                 device=on,

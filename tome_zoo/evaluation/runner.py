@@ -144,7 +144,7 @@ def run_batches(
 
 def _timm_lane(plan: Plan, model: ZooModel) -> _Lane | None:
     try:
-        return _Lane(patching.unpatch(patching.twin(model)), plan.conditions(0), None)
+        return _Lane(patching.unpatch(patching.share_parameters(model)), plan.conditions(0), None)
     except UnsupportedModelError as error:
         log.warning("timm's model is not timed beside %s: %s", plan.card.name, error)
         return None
