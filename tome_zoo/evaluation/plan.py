@@ -151,8 +151,8 @@ def match_data(
                 f"{', '.join(extra)} would be ignored: the data set given is {data.card.name} ({data.split}) already; "
                 "say it to open_dataset, or give the folder instead"
             )
-    dataset = data.card if isinstance(data, Dataset) else dataset or card.dataset
-    dataset = cards.dataset_card(dataset) if isinstance(dataset, str) else dataset
+    dataset = data.card if isinstance(data, Dataset) else dataset
+    dataset = cards.model_dataset(card, dataset) if isinstance(dataset, str | None) else dataset
     protocol = protocol or card.protocol
     protocol = cards.protocol_card(protocol) if isinstance(protocol, str) else protocol
     for kind, other in (("data set", dataset), ("protocol", protocol)):
