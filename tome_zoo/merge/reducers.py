@@ -3,6 +3,7 @@
 An entry point of the group `tome_zoo.reducers` adds a name for everybody; `register_reducer` adds one in a script.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,14 @@ class Reducer:
                 f"[batch, {n_tokens}], got {step!r:.200}"
             )
         return step
+
+    @property
+    def identity(self) -> str:
+        """What scores depend on: the name, and of a function of one's own also a digest of its code."""
+        code = getattr(self.reduce, "__code__", None)
+        if code is None or self.reduce.__module__.startswith("tome_zoo.merge."):
+            return self.name
+        return f"{self.name}@{hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:8]}"
 
     @property
     def is_default(self) -> bool:
