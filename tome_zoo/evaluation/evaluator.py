@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,12 +15,13 @@ from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
+from tome_zoo.evaluation.agreement import require_agreement
 from tome_zoo.evaluation.batches import pending, scored_indices
 from tome_zoo.evaluation.plan import DECODERS, PACKAGES, Plan, match_data, unique_schedules
 from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
-from tome_zoo.evaluation.score_store import ScoreStore
+from tome_zoo.evaluation.score_store import ScoreStore, versions_before
 from tome_zoo.evaluation.summary import collect_results, earlier_results
 from tome_zoo.merge import AnyReducer
 from tome_zoo.registry import ZooModel, require_classifier
@@ -29,6 +31,8 @@ from tome_zoo.system.devices import DTYPES, choose_device, decoders
 from tome_zoo.transformer.macs import count_macs
 from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Prediction", "evaluate", "predict"]
 
@@ -140,6 +144,10 @@ def evaluate(
                 versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]),
                 date=provenance.now(),
             )
+        require_agreement(plan, resume)
+        with distributed.raise_together():
+            if output is not None and rank.rank == 0:
+                _tell_other_versions(plan, output)
             runs = [
                 Run(
                     item,
@@ -171,6 +179,14 @@ def _check_options(dtype: str, **counts: int | None) -> None:
         least = 0 if name == "workers" else 1
         if number is not None and number < least:
             raise TomeZooError(f"{name} should be at least {least}, got {number}")
+
+
+def _tell_other_versions(plan: Plan, output: str | Path) -> None:
+    if differences := versions_before(output, plan.key(plan.schedules[0])):
+        log.warning(
+            "%s holds scores of %s made with %s: they are kept, and those of today are computed anew",
+            output, plan.card.name, ", ".join(differences),
+        )  # fmt: skip
 
 
 def _load(model: nn.Module | str, weights: str | Path | None, options: Mapping[str, Any]) -> ZooModel:

@@ -20,7 +20,7 @@ from tome_zoo.schedule import R
 from tome_zoo.system import provenance
 
 PACKAGES = ("torch", "timm", "numpy")
-DECODERS = {"image": ("pillow",), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
+DECODERS = {"image": ("pillow", "torchvision"), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
 NOT_IN_SCORES = {"summary"}  # fields of a protocol that say nothing of how it scores
 
 
@@ -89,8 +89,8 @@ class Plan:
             dtype=self.dtype,
             dataset=self.data.card.name,
             split=self.data.split,
-            root=str(self.data.root.resolve()),
             inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
+            versions=tuple(f"{name} {version}" for name, version in self.versions.items() if name != "python"),
         )
 
     def conditions(self, r: R) -> Conditions:
