@@ -11,10 +11,12 @@ from tome_zoo import cards
 from tome_zoo.app.compare import Comparison, compare
 from tome_zoo.app.models import Models, default_r, largest_r, schedule_of
 from tome_zoo.errors import TomeZooError
+from tome_zoo.visualize.sheet import data_uri
 
 SCHEDULES = ("the same in each block", "decreasing: twice as much first, none at last")
 CSS = """
 .gradio-container { max-width: 78rem !important; margin: 0 auto !important }
+.min_value, .max_value { color: var(--body-text-color) !important }
 #figures { overflow-x: auto }
 #figures table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 #figures th, #figures td { text-align: right; padding: .35rem .4rem; border-bottom: 1px solid var(--border-color-primary) }
@@ -41,7 +43,8 @@ def build(names: Sequence[str], chosen: str, examples: Mapping[str, Sequence[Pat
     card = cards.model_card(chosen)
     with gr.Blocks(title="tome-zoo explore", analytics_enabled=False) as blocks:
         gr.Markdown(
-            "# What merges, and what it costs\nA file at r beside r = 0. Everything stays on this machine. Times are of a single view."
+            "# What merges, and what it costs\n"
+            "A file at r beside r = 0. Everything stays on this machine. Times are of a single view."
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -53,14 +56,7 @@ def build(names: Sequence[str], chosen: str, examples: Mapping[str, Sequence[Pat
                 prop_attn = gr.Checkbox(card.merging.prop_attn, label="Attention weighs tokens by size")
             with gr.Column(scale=3, min_width=300):
                 message = gr.HTML(elem_id="message", padding=False)
-                picture = gr.Image(
-                    label="Groups of merged tokens",
-                    show_label=False,
-                    type="pil",
-                    format="png",
-                    buttons=[],
-                    elem_id="picture",
-                )
+                picture = gr.HTML(elem_id="picture", padding=False)
                 figures = gr.HTML(elem_id="figures")
                 with gr.Row():
                     unmerged = gr.Label(label="r = 0", num_top_classes=5, elem_id="unmerged")
@@ -68,14 +64,14 @@ def build(names: Sequence[str], chosen: str, examples: Mapping[str, Sequence[Pat
 
         def look(name: str, path: str | None, r: float, schedule: str, prop_attn: bool) -> tuple[Any, ...]:
             if path is None:
-                return "", None, "", None, gr.Label(value=None)
+                return "", "", "", None, gr.Label(value=None)
             try:
                 asked = schedule_of(int(r), schedule == SCHEDULES[1])
                 found = compare(models.load(name), Path(path), asked, prop_attn)
             except (TomeZooError, OSError) as error:
-                return f'<div role="alert">{escape(str(error))}</div>', None, "", None, gr.Label(value=None)
+                return f'<div role="alert">{escape(str(error))}</div>', "", "", None, gr.Label(value=None)
             now = gr.Label(value=found.merged.probabilities, label=f"r = {int(r)}")
-            return "", found.picture, _figures(found, int(r)), found.unmerged.probabilities, now
+            return "", _picture(found, int(r)), _figures(found, int(r)), found.unmerged.probabilities, now
 
         def choose(name: str) -> tuple[Any, ...]:
             card = cards.model_card(name)
@@ -107,6 +103,11 @@ def build(names: Sequence[str], chosen: str, examples: Mapping[str, Sequence[Pat
 def _titles(examples: Mapping[str, Sequence[Path]], modality: str) -> list[tuple[str, str]]:
     """Choices: what is seen, and the file."""
     return [(f"{path.parent.name}/{path.name}", str(path)) for path in examples.get(modality, ())]
+
+
+def _picture(found: Comparison, r: int) -> str:
+    alt = f"The input, its {found.unmerged.n_tokens} tokens at r = 0, and its {found.merged.n_tokens} groups at r = {r}"
+    return f'<img src="{data_uri(found.picture)}" alt="{alt}" style="width: 100%; border-radius: 6px">'
 
 
 def _figures(found: Comparison, r: int) -> str:
