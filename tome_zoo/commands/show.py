@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Verbose, fail, progress_bar
-from tome_zoo.commands.options import Device, Name, Reducer, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import Device, Ema, Name, Reducer, Schedules, Weights, parse_schedules
 
 
 def show(
@@ -34,6 +34,7 @@ def show(
         typer.Option(metavar="WAV", help="Write the sound that is left, too, and the original beside it."),
     ] = None,
     weights: Weights = None,
+    ema: Ema = None,
     device: Device = None,
     cards: Cards = None,
     verbose: Verbose = 0,
@@ -56,7 +57,7 @@ def show(
     if listen is not None:
         saving.check_listen(listen, card.modality, len(files))
     with progress_bar("fetching weights", "bytes") as progress:
-        model = registry.create_model(name, pretrained=True, weights=weights, progress=progress)
+        model = registry.create_model(name, pretrained=True, weights=weights, use_ema=ema, progress=progress)
     if reducer is not None:
         model.reducer = reducer
     model.to(choose_device(device))
