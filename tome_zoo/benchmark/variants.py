@@ -15,6 +15,7 @@ from tome_zoo.benchmark.models import Cost, ModelPair, Subject
 from tome_zoo.benchmark.settings import BenchmarkSettings
 from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.schedule import R
+from tome_zoo.system.compiler import require_compiler
 from tome_zoo.system.devices import DTYPES
 from tome_zoo.transformer import patching
 from tome_zoo.transformer.paths import attention_path
@@ -93,6 +94,7 @@ def _configure(form: Variant, settings: BenchmarkSettings) -> None:
             options = {"mode": "reduce-overhead"}
         elif settings.compile == "graph" and settings.device.type == "cpu":
             options = {"options": {"freezing": True}}
+        require_compiler(settings.device.type)
         nn.Module.compile(model, dynamic=False, **options)
 
 

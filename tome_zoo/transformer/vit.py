@@ -16,6 +16,7 @@ from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer, Reducer, get_reducer, list_reducers
 from tome_zoo.merge import unmerge as unmerge_tokens
 from tome_zoo.schedule import R, resolve
+from tome_zoo.system.compiler import require_compiler
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.attention import ATTENTION_READS, size_bias
 from tome_zoo.transformer.block import BlockReducer, MergingBlock, State, run_block
@@ -107,9 +108,12 @@ class MergingVisionTransformer(VisionTransformer):
 
         Raises:
             ValueError: If there is no such mode.
+            TomeZooError: If PyTorch's own backend is to compile for a CPU, and there is no C++ compiler.
         """
         if mode not in ("block", "graph", "cuda-graph"):
             raise ValueError(f"mode should be 'block', 'graph' or 'cuda-graph', got {mode!r}")
+        if "backend" not in options:
+            require_compiler(next(self.parameters()).device.type)
         if mode == "block":
             self._always_sized = True
             for block in self.blocks:
