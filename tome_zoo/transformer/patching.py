@@ -11,7 +11,7 @@ from torch import nn
 
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.schedule import R, resolve
-from tome_zoo.transformer.block import give_back, take_over
+from tome_zoo.transformer.block import MergingSequential, give_back, take_over
 from tome_zoo.transformer.vit import MergingVisionTransformer, MergingVisionTransformerDistilled, PrefixMeanPool
 
 _SERVED: dict[type[nn.Module], type[MergingVisionTransformer]] = {
@@ -67,6 +67,8 @@ def patch(model: VisionTransformer, r: R = 0, prop_attn: bool = True) -> Merging
         offloaded = [module for module in (model, *model.blocks) if _wrapped_by_accelerate(module)]
         for block in model.blocks:
             take_over(block)
+        if type(model.blocks) is nn.Sequential:
+            model.blocks.__class__ = MergingSequential
         model.__class__ = merging_class(type(model))
         for module in offloaded:
             _rebind(module)
@@ -81,6 +83,8 @@ def unpatch(model: VisionTransformer) -> VisionTransformer:
         return model
     for block in model.blocks:
         give_back(block)
+    if type(model.blocks) is MergingSequential:
+        model.blocks.__class__ = nn.Sequential  # type: ignore[assignment]
     model.__class__ = next(cls for cls in type(model).__mro__ if not issubclass(cls, MergingVisionTransformer))  # type: ignore[assignment]
     for name in ("_r", "_schedule", "_prop_attn", "_always_sized"):
         model.__dict__.pop(name, None)
