@@ -2,23 +2,28 @@
 
 import contextlib
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
+from tome_zoo.evaluation.agreement import require_agreement
 from tome_zoo.evaluation.batches import pending, scored_indices
 from tome_zoo.evaluation.plan import DECODERS, PACKAGES, Plan, match_data, unique_schedules
 from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
-from tome_zoo.evaluation.score_store import ScoreStore
+from tome_zoo.evaluation.score_store import ScoreStore, versions_before
 from tome_zoo.evaluation.summary import collect_results, earlier_results
+from tome_zoo.merge import AnyReducer
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
@@ -27,18 +32,24 @@ from tome_zoo.transformer.macs import count_macs
 from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
 
+log = logging.getLogger(__name__)
+
 __all__ = ["Prediction", "evaluate", "predict"]
 
 
 def evaluate(
-    model: ZooModel | str,
+    model: nn.Module | str,
     data: Dataset | str | Path,
     *,
     r: R | Sequence[R] = (0,),
+    prop_attn: bool | None = None,
+    reducer: AnyReducer | None = None,
     protocol: ProtocolCard | str | None = None,
     dataset: DatasetCard | str | None = None,
     split: str | None = None,
     weights: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    use_ema: bool | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
     dtype: str = "float32",
@@ -60,13 +71,19 @@ def evaluate(
     in rotating order batch by batch so that a slow moment of the machine strikes all of them, median over the batches.
 
     Args:
-        model: From `create_model`, or a name. A model given is not changed.
+        model: A name, as `create_model` takes it; a model that it gave; or a timm model after `tome_zoo.patch`, which
+            is prepared for and named after its `pretrained_cfg`. The weights and settings of a model are not changed.
         data: From `open_dataset`, or its folder.
         r: Schedules to run; a list is several schedules, so a block-by-block one is written [[9, 0, 4]].
+        prop_attn: Whether attention weighs merged tokens by size; None leaves it as the model has it.
+        reducer: How tokens are reduced, by name or as a function; None leaves it as the model has it.
         protocol: Card or name; None means the model card's.
         dataset: Card or name of what lies at `data`; None means the model card's.
         split: None means the data set's validation split.
         weights: For a name: a file or URL instead of the card's weights.
+        overrides: For a name: fields of `Architecture` that differ from the card's, as {"img_size": 448}.
+        use_ema: For a name: of raw and averaged weights in one file, whether to take the averaged ones; None does as
+            timm does.
         batch_size: Views a forward; where memory does not suffice it is halved, which the result states.
         device: None means the model's own; for a name CUDA where there is a device, else the CPU.
         dtype: "float32", "bfloat16" or "float16": weights and activations are converted; matching and sizes stay
@@ -96,15 +113,20 @@ def evaluate(
             _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
             if resume and output is not None and rank.rank == 0:
                 earlier_results(output)  # a damaged file is refused before hours are spent
-            source = _load(model, weights)
+            source = _load(model, weights, {**(overrides or {}), **({} if use_ema is None else {"use_ema": use_ema})})
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
+            if prop_attn is not None:
+                network.prop_attn = prop_attn
+            if reducer is not None:
+                network.reducer = reducer
             on = next(network.parameters()).device
             schedules = unique_schedules(r, len(source.blocks))
             plan = Plan(
                 card=source.card,
                 weights=weights_digest(source),
-                prop_attn=source.prop_attn,
+                prop_attn=network.prop_attn,
+                reducer=network.reducer,
                 data=found,
                 protocol=rule,
                 schedules=schedules,
@@ -122,6 +144,10 @@ def evaluate(
                 versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]),
                 date=provenance.now(),
             )
+        require_agreement(plan, resume)
+        with distributed.raise_together():
+            if output is not None and rank.rank == 0:
+                _tell_other_versions(plan, output)
             runs = [
                 Run(
                     item,
@@ -155,17 +181,20 @@ def _check_options(dtype: str, **counts: int | None) -> None:
             raise TomeZooError(f"{name} should be at least {least}, got {number}")
 
 
-def _load(model: ZooModel | str, weights: str | Path | None) -> ZooModel:
-    if isinstance(model, str):
-        if weights is None:
-            require_classifier(cards.model_card(model))
-        model = registry.create_model(model, pretrained=True, weights=weights)
-    elif weights is not None:
-        raise TomeZooError(
-            "weights= goes with a name, but a model was given: load them with create_model(name, weights=)"
-        )
-    require_classifier(model)
-    return model
+def _tell_other_versions(plan: Plan, output: str | Path) -> None:
+    if differences := versions_before(output, plan.key(plan.schedules[0])):
+        log.warning(
+            "%s holds scores of %s made with %s: they are kept, and those of today are computed anew",
+            output, plan.card.name, ", ".join(differences),
+        )  # fmt: skip
+
+
+def _load(model: nn.Module | str, weights: str | Path | None, options: Mapping[str, Any]) -> ZooModel:
+    if isinstance(model, str) and weights is None:
+        require_classifier(cards.model_card(model))  # before anything is fetched
+    found = registry.resolve_model(model, weights=weights, **options)
+    require_classifier(found)
+    return found
 
 
 def _on_device(model: ZooModel, device: torch.device | str | None, dtype: str, *, keep: bool) -> ZooModel:
