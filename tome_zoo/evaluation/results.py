@@ -42,6 +42,7 @@ class Result:
             number of ranks.
         timm_samples_per_second: The same weights in timm's own unmerged model, timed in turn with this one.
         peak_memory: MiB; on a GPU what was allocated there, on a CPU what of the process lay in memory.
+        data: Folder of the data set.
         n_expected: Samples that the data set lists, after `limit`.
         n_scored: Samples with a score.
         n_failed: Samples without one; `failed` says why.
@@ -85,6 +86,7 @@ class Result:
     device: str
     ranks: int = 1
     limit: int | None = None
+    data: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     key: str = ""
     versions: dict[str, str] = field(default_factory=dict)
