@@ -104,7 +104,8 @@ class Plan:
             "model": self.card.name, "modality": self.card.modality, "dataset": self.data.card.name,
             "split": self.data.split, "protocol": self.protocol.id, "n_expected": len(self.chosen),
             "views": self.n_views, "prop_attn": self.prop_attn, "weights": self.weights, "dtype": self.dtype,
-            "limit": self.limit, "versions": self.versions, "commit": provenance.commit(), "data": str(self.data.root.resolve()), "date": self.date,
+            "limit": self.limit, "data": str(self.data.root.resolve()), "versions": self.versions,
+            "commit": provenance.commit(), "date": self.date,
         }  # fmt: skip
 
 
