@@ -69,19 +69,23 @@ class Queue:
         self.left = {"image", "video", "audio"}
         self.running = []
         self.counts = {"started": 0, "killed": 0, "finished": 0, "failed": 0}
-        self.faults = []
+        self.finished, self.faults = set(), []
 
     def start(self, kind, ranks, wait=0.02):
-        command = [sys.executable, "-c", COMMAND, str(wait), "eval", f"tiny_{kind}.test", "--batch-size", "4", "--json"]
+        command = [sys.executable, "-c", COMMAND, str(wait), "eval", f"tiny_{kind}.test", "--batch-size", "4"]
         command += ["--data", self.data / kind, "--cards", self.cards, "--output", self.output, "--r", "0", "--r", "2"]
         if ranks > 1:
             launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--standalone"]
             command = [*launcher, "--no-python", "--", *command]
         self.counts["started"] += 1
-        return subprocess.Popen(
-            [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
+        self.output.mkdir(exist_ok=True)
+        with (self.output.parent / f"{self.output.name}-{self.counts['started']}.log").open("w") as file:
+            process = subprocess.Popen(
+                [*map(str, command)], stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+            )  # fmt: skip
+        process.log = file.name
+        return process
 
     def run(self, deadline):
         """Until each modality has finished once, or time is up."""
@@ -107,25 +111,25 @@ class Queue:
             target(process.pid, number)
             self.counts["killed"] += 1
         try:
-            out, err = process.communicate(timeout=120)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            self.faults.append(f"{kind} with {ranks} ranks did not end within 120 s of a signal")
+            process.wait()
+            self.faults.append(f"{kind} with {ranks} ranks did not end within 120 s of a signal: {process.log}")
         if process.returncode == 0:
             self.counts["finished"] += 1
             self.left.discard(kind)
-            self._require_lines(json.loads(out))
+            self._require_lines(f"tiny_{kind}.test")
         elif not killed:
             self.counts["failed"] += 1
-            self.faults.append(f"{kind} with {ranks} ranks exited with {process.returncode}: {err[-2000:]}")
+            self.faults.append(f"{kind} with {ranks} ranks exited with {process.returncode}: {process.log}")
 
-    def _require_lines(self, rows):
-        lines = [json.loads(line) for line in (self.output / "results.jsonl").read_text().splitlines() if line]
-        there = {tuple(line.get(name) for name in FIGURES) for line in lines}
-        lost = [row for row in rows if tuple(row.get(name) for name in FIGURES) not in there]
-        if lost:
-            self.faults.append(f"lines of a finished run are lost: {lost}")
+    def _require_lines(self, model):
+        lines = [json.loads(line) for line in (self.output / "results.jsonl").read_text().splitlines()]
+        there = {(line["model"], line["r"]) for line in lines}
+        self.finished |= {(model, "0"), (model, "2")}
+        if lost := self.finished - there:
+            self.faults.append(f"lines of finished runs are lost: {lost}")
 
 
 def figures(output):

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Verbose, fail, progress_bar
-from tome_zoo.commands.options import Device, Name, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import Device, Name, Reducer, Schedules, Weights, parse_schedules
 
 
 def show(
     name: Name,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Images, videos or sounds.")],
     r: Schedules = None,
+    reducer: Reducer = None,
     block: Annotated[
         str | None, typer.Option(metavar="K|all", help="Behind which block, from 1; without it the last.")
     ] = None,
@@ -56,6 +57,8 @@ def show(
         saving.check_listen(listen, card.modality, len(files))
     with progress_bar("fetching weights", "bytes") as progress:
         model = registry.create_model(name, pretrained=True, weights=weights, progress=progress)
+    if reducer is not None:
+        model.reducer = reducer
     model.to(choose_device(device))
     drawn, unreadable = [], []
     with progress_bar("drawing", "files") as progress:

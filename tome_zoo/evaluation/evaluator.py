@@ -23,6 +23,7 @@ from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
 from tome_zoo.evaluation.score_store import ScoreStore, versions_before
 from tome_zoo.evaluation.summary import collect_results, earlier_results
+from tome_zoo.merge import AnyReducer
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
@@ -41,6 +42,8 @@ def evaluate(
     data: Dataset | str | Path,
     *,
     r: R | Sequence[R] = (0,),
+    prop_attn: bool | None = None,
+    reducer: AnyReducer | None = None,
     protocol: ProtocolCard | str | None = None,
     dataset: DatasetCard | str | None = None,
     split: str | None = None,
@@ -72,6 +75,8 @@ def evaluate(
             is prepared for and named after its `pretrained_cfg`. The weights and settings of a model are not changed.
         data: From `open_dataset`, or its folder.
         r: Schedules to run; a list is several schedules, so a block-by-block one is written [[9, 0, 4]].
+        prop_attn: Whether attention weighs merged tokens by size; None leaves it as the model has it.
+        reducer: How tokens are reduced, by name or as a function; None leaves it as the model has it.
         protocol: Card or name; None means the model card's.
         dataset: Card or name of what lies at `data`; None means the model card's.
         split: None means the data set's validation split.
@@ -111,12 +116,17 @@ def evaluate(
             source = _load(model, weights, {**(overrides or {}), **({} if use_ema is None else {"use_ema": use_ema})})
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
+            if prop_attn is not None:
+                network.prop_attn = prop_attn
+            if reducer is not None:
+                network.reducer = reducer
             on = next(network.parameters()).device
             schedules = unique_schedules(r, len(source.blocks))
             plan = Plan(
                 card=source.card,
                 weights=weights_digest(source),
-                prop_attn=source.prop_attn,
+                prop_attn=network.prop_attn,
+                reducer=network.reducer,
                 data=found,
                 protocol=rule,
                 schedules=schedules,

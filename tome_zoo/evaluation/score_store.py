@@ -36,6 +36,7 @@ class ScoreKey:
 
     Attributes:
         weights: Digest of the model's tensors.
+        reducer: How tokens are reduced.
         protocol: "name@version".
         inputs: Digest of the architecture and the preprocessing.
         versions: Of the packages that decode and compute, each "name version".
@@ -45,6 +46,7 @@ class ScoreKey:
     weights: str
     r: str
     prop_attn: bool
+    reducer: str
     protocol: str
     dtype: str
     dataset: str
