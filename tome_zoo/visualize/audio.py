@@ -37,7 +37,7 @@ def spectrogram_panels(
     """
     levels = log_mel(subject, sample.view)
     heard = levels[: heard_frames(subject, sample)]
-    panels = [(Painted(_level_colours(levels, heard)).turned(), sample.name, "log-mel spectrogram")]
+    panels = [(Painted(_level_colours(levels, heard)).turned(), sample.name, sample.coverage or "log-mel spectrogram")]
     for title, groups in zip(titles(found), found, strict=True):
         if fill == "size":
             filled = fill_size(groups)
