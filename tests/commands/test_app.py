@@ -274,6 +274,7 @@ def test_update_card_writes_what_was_measured(tiny_root, tmp_path):
 
 def test_fetch_prints_where_the_weights_are(cards, tiny_root):
     assert run("fetch", "tiny_image.test", "--cards", cards).stdout.strip().endswith("image.safetensors")
+    assert run("fetch", "tiny_image.test", "--force", "--cards", cards).stdout.strip().endswith("image.safetensors")
     assert "names no weights" in run("fetch", "tiny_encoder.test", "--cards", cards, code=2).stderr
 
 

@@ -43,6 +43,8 @@ class Group(TyperGroup):
             raise
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        except typer.Exit:  # a RuntimeError of click's
+            raise
         except (MemoryError, RuntimeError) as error:
             from tome_zoo.system.memory import is_out_of_memory
 

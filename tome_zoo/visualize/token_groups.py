@@ -27,6 +27,9 @@ class Groups:
         n_tokens: Tokens left, the prefix included.
         n_input: Tokens before merging, the prefix included.
         r: The schedule.
+        reducer: What reduced them; empty for the default matching.
+        n_dropped: Input tokens that no token holds behind the last block, where the reducer drops tokens. The groups
+            show them with the survivor that stands in for them.
         block: How many blocks were passed, from 1.
         depth: How many blocks there are.
         kernel: Extent of a patch along each axis of the input.
@@ -40,6 +43,8 @@ class Groups:
     n_tokens: int
     n_input: int
     r: R
+    reducer: str
+    n_dropped: int
     block: int
     depth: int
     kernel: tuple[int, ...]
@@ -97,6 +102,7 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
         )
     kernel, stride = patch_steps(merging)
     cells = pixel_cells(tuple(x.shape[2:]), kernel, stride, grid)
+    reducer = getattr(merging, "reducer", None)
     found = []
     for number, after in enumerate(trace.blocks, start=1):
         index = after[0, n_prefix:].cpu().numpy() - n_prefix
@@ -108,6 +114,8 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
                 n_tokens=int(index.max()) + 1 + n_prefix,
                 n_input=n_input,
                 r=merging.r,
+                reducer="" if reducer is None or reducer.is_default else reducer.name,
+                n_dropped=n_input - round(float(trace.size[0].sum())),
                 block=number,
                 depth=depth,
                 kernel=kernel,
