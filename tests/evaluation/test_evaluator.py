@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 from tome_zoo import cards, create_model, evaluate, modalities, predict
 from tome_zoo.data.dataset import chosen_indices, open_dataset
 from tome_zoo.errors import CardError, DataError, ScheduleError, TomeZooError
+from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.results import read_results
 from tome_zoo.evaluation.score_store import read_scores
 from tome_zoo.transformer.macs import count_macs
@@ -77,6 +78,18 @@ def test_audio_map_is_scikit_learns_on_the_whole_matrix(tiny_zoo):
     assert result.map == pytest.approx(100 * expected)
     assert result.classes_scored == 2
     assert result.top1 is None
+
+
+def test_scores_come_with_intervals_and_sounds_with_auc(tiny_zoo, tmp_path):
+    (image,) = evaluate(IMAGE, tiny_zoo / "image", r=[2])
+    low, high = image.interval
+    assert 0 <= low <= image.top1 <= high <= 100
+    assert image.top5_interval == (100.0, 100.0)
+    assert image.real_top1 is None
+    (sound,) = evaluate(AUDIO, tiny_zoo / "audio", r=[4], output=tmp_path)
+    assert sound.interval[0] <= sound.map <= sound.interval[1]
+    assert sound.d_prime == pytest.approx(metrics.d_prime(sound.auc))
+    assert read_results(tmp_path) == [sound]
 
 
 def test_every_r_runs_on_samples_that_are_decoded_once(tiny_zoo, monkeypatch):

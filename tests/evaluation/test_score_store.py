@@ -15,8 +15,8 @@ from tome_zoo.evaluation.score_store import ScoreKey, ScoreStore, read_scores, v
 from tome_zoo.evaluation.shard import Shard, merge_shards
 
 KEY = ScoreKey(
-    model="model.tag", weights="0123", r="8:-1", prop_attn=True, protocol="p@1", dtype="float32", dataset="things",
-    split="val", inputs="abcd", versions=("torch 2.11",),
+    model="model.tag", weights="0123", r="8:-1", prop_attn=True, reducer="bipartite", protocol="p@1",
+    dtype="float32", dataset="things", split="val", inputs="abcd", versions=("torch 2.11",),
 )  # fmt: skip
 
 STAMP = Stamp(1, 2, 3)

@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 from tome_zoo import __version__
-from tome_zoo.commands import bench, cards, check_data, demo, evaluate, explore, predict, report, show, train
+from tome_zoo.commands import (
+    bench,
+    cards,
+    check_data,
+    demo,
+    evaluate,
+    explore,
+    predict,
+    predictions,
+    report,
+    show,
+    train,
+)  # fmt: skip
 from tome_zoo.commands.console import Cards, Group, Verbose
 
 app = typer.Typer(
@@ -43,6 +55,7 @@ def _options(
 app.command("list")(cards.list_command)
 app.command("info")(cards.info)
 app.command("predict")(predict.predict)
+app.command("predictions")(predictions.predictions)
 app.command("show")(show.show)
 app.command("eval")(evaluate.eval_command)
 app.command("check-data")(check_data.check_data)

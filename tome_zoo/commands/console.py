@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -23,9 +24,11 @@ class Group(TyperGroup):
     """Commands whose foreseeable errors end in one line instead of a traceback."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command line, and forget the folders of cards that it added."""
+        """Run a command line, in which `~` is the home; forget the folders of cards that it added."""
+        os.environ.pop("MPLBACKEND", None)  # a notebook's may not be installed here, and pictures go to files
+        given = kwargs.pop("args", None) or (args[0] if args else None) or sys.argv[1:]
         try:
-            return super().main(*args, **kwargs)
+            return super().main([_at_home(text) for text in given], *args[1:], **kwargs)
         finally:
             if _added:
                 from tome_zoo import cards
@@ -55,6 +58,12 @@ class Group(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _at_home(text: str) -> str:
+    """An argument with the home in place of `~`, which shells leave in `--option=~/folder`."""
+    option, equals, value = text.partition("=") if text.startswith("--") else ("", "", text)
+    return option + equals + os.path.expanduser(value) if value.startswith("~") else text
 
 
 def fail(message: str) -> NoReturn:
@@ -104,7 +113,7 @@ Verbose = Annotated[
 def show(*things: Any) -> None:
     """Print texts, as they are, and rich tables to stdout; where it is no terminal, as wide as they need."""
     console = _console(sys.stdout)
-    if not console.is_terminal:
+    if not sys.stdout.isatty():  # whatever FORCE_COLOR says
         console = _console(sys.stdout, width=160)
     for thing in things:
         console.print(thing, soft_wrap=isinstance(thing, str))
@@ -153,7 +162,7 @@ def progress_bar(description: str, unit: str = "samples", hidden: bool = False) 
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=hidden or not console.is_terminal,
+        disable=hidden or not sys.stderr.isatty(),
     )
     with bar:
         task = bar.add_task(description, total=None)

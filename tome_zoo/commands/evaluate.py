@@ -82,7 +82,7 @@ def eval_command(
         fail("--update-card states the whole split and the card's own weights: leave out --weights, --set and --limit")
     if weights and len(chosen) > 1:
         fail(f"--weights is a file of one model, got {len(chosen)}: evaluate them one by one")
-    from tome_zoo.errors import TomeZooError
+    from tome_zoo.errors import LostRankError, TomeZooError
     from tome_zoo.evaluation import evaluator
     from tome_zoo.system import distributed
 
@@ -114,9 +114,11 @@ def eval_command(
                 note(f"what was computed is kept in {folder}; the same command goes on from there")
                 raise
             except (TomeZooError, OSError) as error:
+                if first and isinstance(error, OSError):
+                    note(f"what was computed before is kept in {folder}; the same command goes on from there")
                 if len(chosen) > 1:  # one of several models costs the others nothing
                     refused[card.name] = str(error)
-                elif first:
+                elif first or isinstance(error, LostRankError):
                     raise
                 else:
                     raise typer.Exit(USER_ERROR) from None

@@ -33,6 +33,7 @@ def conditions_of(plan: Plan, resume: bool) -> dict[str, str]:
         "model card": _digest(plan.card.model_dump_json(exclude={"reported", "measured", "weights"})),
         "r": " ".join(map(schedule.format, plan.schedules)),
         "prop_attn": str(plan.prop_attn),
+        "reducer": plan.reducer.identity,
         "data set": plan.data.card.name,
         "split": plan.data.split,
         "data listing": f"{len(listing)} samples, digest {_digest(json.dumps(listing))}",

@@ -1,6 +1,7 @@
 """Scores of a model in per cent: top-1 and top-5 for one class a sample, mean average precision for several."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -76,21 +77,59 @@ def multi_hot(targets: Sequence[Sequence[int]], n_classes: int) -> NDArray[np.bo
     return table
 
 
-def mean_average_precision(scores: ArrayLike, targets: NDArray[np.bool_]) -> MeanAveragePrecision:
-    """scikit-learn's average precision of each class on the raw scores, averaged over the classes that have positives.
+def average_precisions(scores: ArrayLike, targets: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """scikit-learn's average precision of each class in per cent, `[classes]`; NaN for a class without positives.
 
     Args:
         scores: Raw logits, `[samples, classes]`: no sigmoid, which would saturate large ones into ties.
+        targets: Whether the sample has the class, `[samples, classes]`.
+    """
+    from sklearn.metrics import average_precision_score
+
+    rows = np.asarray(scores)
+    found = np.full(rows.shape[1], np.nan)
+    for c in np.flatnonzero(targets.any(axis=0)):
+        found[c] = 100.0 * average_precision_score(targets[:, c], rows[:, c])
+    return found
+
+
+def mean_average_precision(scores: ArrayLike, targets: NDArray[np.bool_]) -> MeanAveragePrecision:
+    """The mean of `average_precisions` over the classes that have positives.
+
+    Args:
+        scores: Raw logits, `[samples, classes]`.
         targets: Whether the sample has the class, `[samples, classes]`.
 
     Raises:
         ValueError: If no class has a positive.
     """
-    from sklearn.metrics import average_precision_score
-
-    rows = np.asarray(scores)
-    counted = np.flatnonzero(targets.any(axis=0))
+    precisions = average_precisions(scores, targets)
+    counted = precisions[~np.isnan(precisions)]
     if not counted.size:
         raise ValueError("expected at least one class with a positive sample, got none: mAP is not defined")
-    precisions = [average_precision_score(targets[:, c], rows[:, c]) for c in counted]
-    return MeanAveragePrecision(100.0 * float(np.mean(precisions)), int(counted.size))
+    return MeanAveragePrecision(float(counted.mean()), int(counted.size))
+
+
+def mean_auc(scores: ArrayLike, targets: NDArray[np.bool_]) -> float:
+    """scikit-learn's area under the ROC curve in per cent, mean over the classes with positives and negatives.
+
+    NaN if there is no such class.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    rows = np.asarray(scores)
+    counted = np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
+    return (
+        100.0 * float(np.mean([roc_auc_score(targets[:, c], rows[:, c]) for c in counted])) if counted.size else np.nan
+    )
+
+
+def d_prime(auc: float) -> float:
+    """The sensitivity index of an AUC in per cent: sqrt(2) times the normal quantile, as papers on AudioSet state it.
+
+    Infinite at 0 and 100.
+    """
+    share = auc / 100.0
+    if not 0.0 < share < 1.0:
+        return float("nan") if share != share else float("inf") * (1 if share >= 1 else -1)
+    return 2**0.5 * NormalDist().inv_cdf(share)

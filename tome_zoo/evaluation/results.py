@@ -37,7 +37,11 @@ class Result:
         protocol: "name@version".
         top1: Share of samples whose class scored best; None where the metric is mAP, likewise `top5`.
         map: Mean average precision over the classes that have positives; None where the metric is top-1.
+        top1_interval: Ends of the 95 % bootstrap interval over the samples, likewise `top5_interval`, `map_interval`.
         classes_scored: Classes that went into `map`.
+        auc: Mean area under the ROC curve, beside `map`; `d_prime` is its sensitivity index.
+        real_top1: Share of ImageNet's validation images whose best class is one of their ReaL labels, of the
+            `real_scored` images that have any.
         gmacs: 10^9 multiply-accumulates of one view.
         samples_per_second: Of the model's forward alone, all views of a sample; the median over the batches, times the
             number of ranks.
@@ -70,7 +74,14 @@ class Result:
     top1: float | None = None
     top5: float | None = None
     map: float | None = None
+    top1_interval: tuple[float, float] | None = None
+    top5_interval: tuple[float, float] | None = None
+    map_interval: tuple[float, float] | None = None
     classes_scored: int | None = None
+    auc: float | None = None
+    d_prime: float | None = None
+    real_top1: float | None = None
+    real_scored: int | None = None
     gmacs: float
     samples_per_second: float
     timm_samples_per_second: float | None = None
@@ -101,6 +112,11 @@ class Result:
     def metric(self) -> str:
         """The score that counts first: "top1" or "map"."""
         return "top1" if self.map is None else "map"
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval of `score`."""
+        return self.top1_interval if self.map is None else self.map_interval
 
     @property
     def score(self) -> float:
@@ -160,6 +176,8 @@ def _cells(result: Result) -> dict[str, Any]:
     row = asdict(result)
     row["tokens"] = " ".join(map(str, result.tokens))
     row["failed"] = " ".join(failure.id for failure in result.failed)
+    for name in ("top1_interval", "top5_interval", "map_interval"):
+        row[name] = None if row[name] is None else " ".join(map(str, row[name]))
     for name in ("seconds", "versions"):
         row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
     return row

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from tome_zoo.data.formats.split import Sample
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.conditions import Conditions, Timing
+from tome_zoo.evaluation.confidence import bootstrap_interval
 from tome_zoo.evaluation.plan import Plan
+from tome_zoo.evaluation.real_labels import real_accuracy
 from tome_zoo.evaluation.results import RESULTS, Failure, Result, append_results, read_results, write_table
 from tome_zoo.evaluation.runner import Run, Share, samples_per_second
 from tome_zoo.evaluation.shard import Shard, merge_shards
@@ -98,7 +101,7 @@ def _summarise(plan: Plan, run: Run, share: Share, found: Shard, counted: set[st
     return Result(
         **plan.facts(),
         **_speed(found.timings, plan.conditions(run.r)),
-        **_scores(scores, [samples[i].target for i in rows], plan.protocol.metric),
+        **_scores(scores, [samples[i] for i in rows], plan.protocol.metric),
         r=run.text,
         gmacs=run.macs.gmacs,
         tokens=run.macs.tokens,
@@ -125,14 +128,26 @@ def _speed(timings: Sequence[Timing], now: Conditions) -> dict[str, Any]:
     }
 
 
-def _scores(scores: np.ndarray, targets: list[Any], metric: str) -> dict[str, Any]:
+def _scores(scores: np.ndarray, samples: Sequence[Sample], metric: str) -> dict[str, Any]:
+    """Fields of `Result`: the scores with their intervals."""
     if metric == "top1_top5":
-        return {f"top{k}": metrics.top_k_accuracy(scores, targets, k) for k in (1, 5)}
-    table = metrics.multi_hot(targets, scores.shape[1])
+        classes: Any = [sample.target for sample in samples]
+        found: dict[str, Any] = {f"top{k}": metrics.top_k_accuracy(scores, classes, k) for k in (1, 5)}
+        found |= {f"{name}_interval": bootstrap_interval(scores, classes, name) for name in ("top1", "top5")}
+        if (real := real_accuracy(scores, samples)) is not None:
+            found["real_top1"], found["real_scored"] = real
+        return found
+    several: Any = [sample.target for sample in samples]
+    table = metrics.multi_hot(several, scores.shape[1])
     if not table.any():
         raise DataError(f"mAP needs a positive: none of the {len(table)} scored samples has any class of the data set")
     mean, n_classes = metrics.mean_average_precision(scores, table)
-    return {"map": mean, "classes_scored": n_classes}
+    found = {"map": mean, "classes_scored": n_classes, "map_interval": bootstrap_interval(scores, table, "map")}
+    auc = metrics.mean_auc(scores, table)
+    found |= {"auc": auc, "d_prime": metrics.d_prime(auc)}
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in found.items()
+    }
 
 
 def earlier_results(output: str | Path) -> list[Result]:
@@ -154,5 +169,5 @@ def write_results(output: str | Path, results: list[Result], *, resume: bool) ->
 
 
 def _same(old: Result, new: Result) -> bool:
-    counts = ("key", "limit", "n_expected", "n_scored", "n_failed", "score", "top5")
+    counts = ("key", "data", "limit", "n_expected", "n_scored", "n_failed", "score", "top5")
     return all(getattr(old, name) == getattr(new, name) for name in counts)

@@ -41,9 +41,9 @@ def append(path: Path, items: Iterable[dict[str, Any]]) -> None:
             file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             file.truncate(end)
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def read(path: Path, parse: Callable[[dict[str, Any]], T], kind: str, command: str) -> list[T]:

@@ -18,8 +18,10 @@ from tome_zoo.errors import TomeZooError
 log = logging.getLogger(__name__)
 
 PATIENCE = 600.0  # s that ranks wait for each other at the start
+ATTEMPT = 5.0  # s, after which a rank that cannot connect looks about and tries again
 TOLD_AFTER = 10.0  # s, after which a rank says for whom it waits
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_PARENT = os.getppid()
 OTHERS = (("SLURM_PROCID", "SLURM_NTASKS"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"))
 
 
@@ -81,13 +83,17 @@ def join(rank: Rank, round_number: int) -> dist.Store:
     unset = f"start them, or if there are none, unset {' '.join(TORCHRUN)}"
     with default_signals():
         with _tell_after(TOLD_AFTER, f"rank {rank.rank} of {rank.world_size} waits for rank 0 at {address}"):
-            try:
-                shared = _connect(rank.world_size, rank.rank == 0)
-            except (RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0]
-                raise TomeZooError(
-                    f"rank {rank.rank} of {rank.world_size} cannot reach rank 0 at {address} ({reason}): {unset}"
-                ) from None
+            shared = None
+            while shared is None:
+                try:
+                    shared = _connect(rank.world_size, rank.rank == 0)
+                except (RuntimeError, ValueError) as error:  # ValueError: a port that is no number
+                    reason = str(error).splitlines()[0]
+                    if not isinstance(error, ValueError) and not _is_orphan() and time.monotonic() - begin < PATIENCE:
+                        continue
+                    raise TomeZooError(
+                        f"rank {rank.rank} of {rank.world_size} cannot reach rank 0 at {address} ({reason}): {unset}"
+                    ) from None
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"tome-zoo/{attempt}/{round_number}", shared)
         store.set(f"rank{rank.rank}", "here")
@@ -95,7 +101,7 @@ def join(rank: Rank, round_number: int) -> dist.Store:
         while missing := [other for other in range(rank.world_size) if not store.check([f"rank{other}"])]:
             waited = time.monotonic() - begin
             names = f"rank{'s' if len(missing) > 1 else ''} {' '.join(map(str, missing))}"
-            if waited > PATIENCE:
+            if waited > PATIENCE or _is_orphan():
                 raise TomeZooError(
                     f"rank {rank.rank} of {rank.world_size} waited {PATIENCE:.0f} s at {address} for {names}: {unset}"
                 )
@@ -128,7 +134,7 @@ def _connect(world_size: int, first: bool) -> dist.Store:
         int(os.environ["MASTER_PORT"]),
         world_size,
         is_master=first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True",
-        timeout=timedelta(seconds=PATIENCE),
+        timeout=timedelta(seconds=ATTEMPT),
         wait_for_workers=False,
         multi_tenant=True,
     )
@@ -143,6 +149,11 @@ def _tell_after(seconds: float, message: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _is_orphan() -> bool:
+    """Whether what started this process has ended since."""
+    return os.getppid() != _PARENT
 
 
 def _number(name: str) -> int | None:
