@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tome_zoo.training.in_memory import Examples, decode, evaluate_examples
 
 from tome_zoo import cards, create_model, demo
 from tome_zoo.data.dataset import open_dataset
-from tome_zoo.training.in_memory import Examples, decode, evaluate_examples
 
 COUNT = 100
 

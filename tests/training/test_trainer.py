@@ -4,11 +4,11 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from tome_zoo.training.in_memory import decode, evaluate_examples
 
 from tome_zoo import cards, create_model, demo
 from tome_zoo.data.dataset import open_dataset
 from tome_zoo.errors import DataError, TomeZooError
-from tome_zoo.training.in_memory import decode, evaluate_examples
 from tome_zoo.training.init_weights import positions
 from tome_zoo.training.trainer import train
 

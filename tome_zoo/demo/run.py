@@ -10,8 +10,8 @@ from tome_zoo.demo import write_data
 from tome_zoo.evaluation import evaluator
 from tome_zoo.evaluation.results import RESULTS, Result
 from tome_zoo.reports import plot, tables
-from tome_zoo.training.in_memory import Progress
 
+Progress = Callable[[int, int, str], None]
 MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
 
 
