@@ -77,8 +77,8 @@ def test_a_record_for_each_form_in_every_cell(tiny_zoo):
             assert record.device.startswith("cpu (")
             assert (record.torch, record.timm) == (torch.__version__, timm.__version__)
         assert cell[0].speedup == 1
-        assert cell[0].attention == cell[1].attention == "fused"
-        assert cell[2].attention not in (None, "fused")
+        assert cell[0].attention == cell[1].attention == "timm fused"
+        assert cell[2].attention not in (None, "timm fused")
 
 
 def test_inputs_are_those_of_the_modality(tiny_zoo):

@@ -40,7 +40,7 @@ def test_the_baseline_is_timms_class_on_the_same_parameters(tiny_zoo, name):
 
 def test_twins_share_tensors_and_nothing_else(tiny_zoo):
     model = create_model("tiny_image.test", r=2)
-    other = patching.twin(model)
+    other = patching.share_parameters(model)
     other.r = 4
     assert model.r == 2
     assert other.blocks[0] is not model.blocks[0]
@@ -60,7 +60,7 @@ def test_a_convolutional_network_takes_another_size():
     assert type(built.unmerged) is EfficientNet
     assert built.merging is None
     assert built.shape == (3, 96, 96)
-    assert "efficientnet_b0 cannot merge" in built.refusal
+    assert "efficientnet_b0 cannot merge" in built.unsupported_reason
 
 
 def test_timm_is_not_given_what_it_does_not_take():
@@ -68,11 +68,12 @@ def test_timm_is_not_given_what_it_does_not_take():
         build("efficientnet_b0", img_size=96, depth=2)
 
 
-def test_a_model_that_timm_does_not_have_is_compared_with_itself():
+def test_a_pooling_that_timm_does_not_have_works_in_timms_class():
     name = next(n for n in registry.list_models() if create_model(n, device="meta").global_pool == "prefix_mean")
-    built = models.unmerged_form(create_model(name, device="meta", r=8))
-    assert isinstance(built, MergingVisionTransformer)
-    assert built.r == 0
+    model = create_model(name, img_size=(160, 128), depth=2)
+    built, x = models.unmerged_form(model), torch.randn(1, 1, 160, 128)
+    assert type(built) is VisionTransformer
+    assert torch.equal(built(x), model(x))
 
 
 def test_flop_counter_sees_every_matrix_product():

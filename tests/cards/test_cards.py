@@ -92,7 +92,7 @@ def test_weights_lie_beside_the_card(folder):
         (
             "mean = [0.5, 0.5, 0.5]",
             "mean = [0.5, 0.5, 0.5], sample_rate = 8",
-            r"unknown key 'sample_rate' for image; known: crop_pct",
+            r"unknown key 'sample_rate' for image; known: crop_mode, crop_pct",
         ),
         ("default_r = 2", "default_r = -1", r"at least 0, got -1"),
         ("default_r = 2", "default_r = [1, 2, 3]", r"3 entries for 2 blocks"),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tome_zoo.benchmark import records
 from tome_zoo.commands import app
-from tome_zoo.commands.bench import read_settings
+from tome_zoo.commands.options import read_settings
 from tome_zoo.errors import CardError
 
 PNG = b"\x89PNG"

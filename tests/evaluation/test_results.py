@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import warnings
 
 import pytest
 
@@ -62,6 +63,27 @@ def test_a_last_line_that_lost_only_its_end_counts(make_result, tmp_path):
     assert [result.r for result in read_results(tmp_path)] == ["0"]
     append_results(tmp_path, [make_result(r="2")])
     assert [result.r for result in read_results(tmp_path)] == ["0", "2"]
+
+
+def test_what_pandas_has_rewritten_is_read(make_result, tmp_path):
+    """Numbers for texts, milliseconds for dates, null for what a line lacks; a digest that lost digits is refused."""
+    pandas = pytest.importorskip("pandas")
+    before = [make_result(r="8"), make_result(r="0", limit=3, commit="123456789012", weights="0012345678901234")]
+    path = append_results(tmp_path, before)
+    with warnings.catch_warnings(action="ignore"):  # dates will be texts in a later pandas
+        pandas.read_json(path, lines=True, dtype={"weights": str}).to_json(
+            path, lines=True, orient="records", date_format="epoch"
+        )
+    again = read_results(tmp_path)
+    assert [(result.r, result.date, result.tokens, result.limit) for result in again] == [
+        (result.r, result.date, result.tokens, result.limit) for result in before
+    ]
+    path.write_text(json.dumps(make_result().to_json() | {"weights": 1.2e15}) + "\n")
+    with pytest.raises(DataError, match="field weights"):
+        read_results(tmp_path)
+    path.write_text(json.dumps(make_result().to_json() | {"r": "eight"}) + "\n")
+    with pytest.raises(DataError, match=r"line 1.*eight"):
+        read_results(tmp_path)
 
 
 def test_the_table_has_every_field(make_result, tmp_path):

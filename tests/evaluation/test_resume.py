@@ -152,6 +152,13 @@ def test_a_limited_run_is_part_of_the_whole(tiny_zoo, tmp_path, decoded):
     assert [(result.limit, result.n_scored) for result in read_results(tmp_path)] == [(10, 10), (None, 22)]
 
 
+def test_a_damaged_file_of_results_is_refused_before_anything_is_decoded(tiny_zoo, tmp_path, decoded):
+    (tmp_path / "results.jsonl").write_text('{"model": "m"}\n')
+    with pytest.raises(DataError, match=r"results.jsonl, line 1.*field r"):
+        evaluate(NAME, tiny_zoo / "image", output=tmp_path)
+    assert decoded == []
+
+
 def test_another_summary_of_a_protocol_keeps_the_scores(tiny_zoo, tmp_path, decoded):
     """Its words say nothing of how it scores; its views do."""
     rule = cards.protocol_card("image_center_crop")

@@ -4,14 +4,21 @@ import math
 
 import pytest
 import torch
-from timm.layers import Attention
 
-from tome_zoo.transformer.attention import attend, mean_keys, size_bias, weighted_attention
+from tome_zoo.transformer.attention import (
+    MergingAttention,
+    attend,
+    choose_kernel,
+    mean_keys,
+    read_attention,
+    size_bias,
+    weighted_attention,
+)
 from tome_zoo.transformer.kernels import cpu_attention
 
 
 def test_a_token_of_size_s_attracts_as_s_tokens():
-    attn = Attention(24, num_heads=3, qkv_bias=True).double().eval()
+    attn = MergingAttention(24, num_heads=3, qkv_bias=True).double().eval()
     x = torch.randn(2, 5, 24, dtype=torch.float64)
     size = torch.tensor([[1.0, 2, 1, 3, 1]] * 2)
     repeated = x.repeat_interleave(size[0].long(), dim=1)
@@ -22,7 +29,7 @@ def test_a_token_of_size_s_attracts_as_s_tokens():
 
 
 def test_against_a_loop():
-    attn = Attention(8, num_heads=2).double().eval()
+    attn = MergingAttention(8, num_heads=2).double().eval()
     x = torch.randn(1, 4, 8, dtype=torch.float64)
     size = torch.tensor([[1.0, 5.0, 2.0, 9.0]])
     q, k, v = attn.qkv(x).detach().reshape(4, 3, 2, 4).permute(1, 2, 0, 3)
@@ -41,22 +48,27 @@ def test_against_a_loop():
     "options", [{}, {"qk_norm": True}, {"scale_norm": True}, {"gated": True}, {"attn_head_dim": 10}], ids=str
 )
 def test_every_part_of_timms_attention_is_used(options):
-    attn = Attention(24, num_heads=3, norm_layer=torch.nn.LayerNorm, **options).eval()
+    attn = MergingAttention(24, num_heads=3, norm_layer=torch.nn.LayerNorm, **options).eval()
     for parameter in attn.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     x = torch.randn(2, 6, 24)
     torch.testing.assert_close(attend(attn, x)[0], attn(x))
     torch.testing.assert_close(attend(attn, x, torch.ones(2, 6))[0], attn(x))
     size = torch.rand(2, 6) * 4 + 1
-    torch.testing.assert_close(attend(attn, x, size, n_queries=2)[0], attend(attn, x, size)[0][:, :2])
+    for way in (attend, read_attention):
+        torch.testing.assert_close(read_attention(attn, x, size, n_queries=2)[0], way(attn, x, size)[0][:, :2])
 
 
-def test_queries_are_cut_off_a_wrapped_projection_too():
-    attn = Attention(24, num_heads=3).eval()
+def test_a_wrapped_projection_is_called():
+    attn, seen = MergingAttention(24, num_heads=3).eval(), []
     x = torch.randn(2, 6, 24)
-    expected = attn(x)[:, :1]
+    expected, keys = attend(attn, x)
     attn.qkv = torch.nn.Sequential(attn.qkv)
-    torch.testing.assert_close(attend(attn, x, n_queries=1)[0], expected)
+    attn.qkv.register_forward_hook(lambda *_: seen.append(1))
+    found, found_keys = attend(attn, x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found_keys, keys)
+    assert seen == [1]
 
 
 def test_no_sizes_no_bias():
@@ -74,21 +86,32 @@ def exact(q, k, v, size):
 @pytest.mark.parametrize("shape", [(1, 1, 5, 8), (3, 4, 37, 16), (5, 3, 200, 8), (1, 2, 900, 4)], ids=str)
 @pytest.mark.parametrize("sized", [False, True])
 def test_scores_in_pieces(shape, sized, monkeypatch):
-    monkeypatch.setattr(cpu_attention, "CACHE", 2**15)
+    monkeypatch.setattr(cpu_attention, "CACHE_BYTES", 2**15)
     batch, heads, n_tokens, width = shape
     q, k, v = torch.randn(batch, n_tokens, 3, heads, width).bfloat16().permute(2, 0, 3, 1, 4).unbind(0)
     size = torch.randint(1, 9, (batch, n_tokens)).float() if sized else None
-    y = cpu_attention.attention(q, k, v, None if size is None else size.log())
+    y = cpu_attention.chunked_attention(q, k, v, None if size is None else size.log())
     expected = exact(q, k, v, size)
     assert (y - expected).norm() < 2e-2 * expected.norm()
 
 
-def test_pieces_are_for_inference_in_bfloat16_only(monkeypatch):
-    monkeypatch.setattr(cpu_attention, "NATIVE", True)
+def test_chunks_are_for_inference_in_bfloat16_only(monkeypatch):
+    monkeypatch.setattr(cpu_attention, "BF16_IS_NATIVE", True)
+    cpu = torch.device("cpu")
+    assert choose_kernel(cpu, torch.bfloat16, by_size=True) == "chunked"
+    assert choose_kernel(cpu, torch.bfloat16, by_size=False, n_scores=2**17) == "chunked"
+    assert choose_kernel(cpu, torch.bfloat16, by_size=False, n_scores=2**16) == "fused"
+    assert choose_kernel(cpu, torch.bfloat16, by_size=True, gradients=True) == "fused, masked"
+    assert choose_kernel(cpu, torch.bfloat16, by_size=True, dropout=True) == "fused, masked"
+    assert choose_kernel(cpu, torch.float32, by_size=False) == "fused"
     q = torch.randn(2, 4, 128, 8).bfloat16()
-    assert cpu_attention.worthwhile(q, q)
-    assert not cpu_attention.worthwhile(q.float(), q.float())
-    assert not cpu_attention.worthwhile(q[:, :, :1], q)
-    assert not cpu_attention.worthwhile(q.clone().requires_grad_(), q)
     with torch.inference_mode():
-        assert torch.equal(weighted_attention(q, q, q, None), cpu_attention.attention(q, q, q, None))
+        assert torch.equal(weighted_attention(q, q, q, None), cpu_attention.chunked_attention(q, q, q, None))
+
+
+def test_16_bits_on_gpus_take_extra_channels():
+    gpu = torch.device("cuda")
+    assert choose_kernel(gpu, torch.bfloat16, by_size=True) == "fused, extra channels"
+    assert choose_kernel(gpu, torch.float16, by_size=True, dropout=True) == "fused, masked"
+    assert choose_kernel(gpu, torch.float32, by_size=True) == "fused, masked"
+    assert choose_kernel(gpu, torch.bfloat16, by_size=False) == "fused"

@@ -66,13 +66,13 @@ def test_matrix_products_equal_what_torch_counts(name, r):
     assert count_macs(model, r) == macs
 
 
-def test_a_class_tokens_last_block_costs_less_than_the_convention_counts():
+def test_a_class_tokens_last_block_costs_less_than_the_convention_counts(flops):
     """`forward` leaves out what the head does not read; the paper counts it, and so do we."""
     model, counted = build(Architecture(**DEIT_S | {"depth": 2, "embed_dim": 48, "num_heads": 3}), r=8), []
     for call in (model, lambda x: model.forward_head(model.forward_features(x))):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with flops() as counter, torch.no_grad():
             call(torch.zeros(1, 3, 224, 224))
-        counted.append(counter.get_total_flops())
+        counted.append(counter.total)
     assert counted[0] < 0.8 * counted[1]
 
 

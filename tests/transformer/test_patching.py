@@ -14,7 +14,7 @@ from torch import nn
 
 from tome_zoo.errors import ScheduleError, UnsupportedModelError
 from tome_zoo.transformer.block import MergingBlock
-from tome_zoo.transformer.patching import patch, refusal, unpatch
+from tome_zoo.transformer.patching import patch, unpatch, unsupported_reason
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 INDEX = json.loads((Path(__file__).parents[1] / "golden" / "index.json").read_text())
@@ -47,7 +47,7 @@ def test_served_or_refused_never_silently_changed(name):
     """On the meta device: a served model merges in every block; a refused one names its class and stays as it was."""
     model = on_meta(name)
     kinds = [type(module) for module in model.modules()]
-    if refusal(model) is not None:
+    if unsupported_reason(model) is not None:
         with pytest.raises(UnsupportedModelError, match=type(model).__name__):
             patch(model, r=4)
         assert [type(module) for module in model.modules()] == kinds
@@ -58,7 +58,7 @@ def test_served_or_refused_never_silently_changed(name):
         assert all(type(block) is MergingBlock for block in blocks)
         n_tokens = model.num_prefix_tokens + model.patch_embed.num_patches
         x = torch.empty(1, n_tokens, model.embed_dim, device="meta")
-        merged, size, _ = model._run(x)
+        merged, size, _ = model._forward_blocks(x)
         assert merged.shape[1] < n_tokens
         assert size.shape == merged.shape[:2]
     finally:
@@ -102,7 +102,7 @@ def distinct_served() -> list[str]:
     makes = {}
     for name in PLAIN:
         model = on_meta(name)
-        if refusal(model) is None and not hasattr(model.patch_embed, "backbone"):
+        if unsupported_reason(model) is None and not hasattr(model.patch_embed, "backbone"):
             parts = tuple((path, type(part)) for path, part in model.blocks[0].named_modules())
             outside = tuple(
                 (path, type(part)) for path, part in model.named_modules() if not path.startswith("blocks.")
@@ -134,7 +134,7 @@ def test_exact_where_theory_says_so(subtests):
             expected = model(x)
             patch(model, r=0)
             assert torch.equal(model(x), expected)
-            tokens, size, _ = model._run(model._embed(x))
+            tokens, size, _ = model._forward_blocks(model._embed(x))
             assert size is None
             torch.testing.assert_close(model.forward_head(model.norm(tokens)), expected, rtol=1e-5, atol=1e-9)
             model.r = [6, 4]

@@ -1,5 +1,6 @@
 """A server on this machine, with the faults that servers have."""
 
+import base64
 import http.server
 import threading
 import time
@@ -21,6 +22,9 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body, self.etag, self.drops, self.ranges, self.status, self.slow = BODY, '"1"', [], True, 200, 0.0
         self.page = None
+        self.retry_after, self.failures = None, None  # of an error's answer; how many answers are errors (None: all)
+        self.lengths, self.login, self.moved = True, None, {}  # whether sizes are told; "user:password"; path -> URL
+        self.headers = []
         self.requests = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -29,6 +33,11 @@ class Server(http.server.ThreadingHTTPServer):
 
     def url(self, name="w.pth"):
         return f"http://127.0.0.1:{self.server_address[1]}/{name}"
+
+
+def login(pair):
+    """The header for a user and a password."""
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,8 +49,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server, wanted = self.server, self.headers.get("Range")
         server.requests.append(wanted)
-        if server.status != 200:
-            self.send_error(server.status)
+        server.headers.append(self.headers)
+        if self.path in server.moved:
+            self.reply(302, b"", {"Location": server.moved[self.path]})
+            return
+        if server.login and self.headers.get("Authorization") != login(server.login):
+            self.send_error(401)
+            return
+        if server.status != 200 and server.failures != 0:
+            server.failures = None if server.failures is None else server.failures - 1
+            self.reply(server.status, b"", {"Retry-After": server.retry_after} if server.retry_after else {})
+            return
+        if server.etag and self.headers.get("If-None-Match") == server.etag:
+            self.reply(304, b"", {"ETag": server.etag})
             return
         if server.page is not None:
             self.reply(200, server.page, {"Content-Type": "text/html; charset=utf-8"})
@@ -60,7 +80,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in {"Content-Type": "application/octet-stream", **headers}.items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.lengths:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         time.sleep(self.server.slow)
         self.wfile.write(body[: self.server.drops.pop(0)] if self.server.drops else body)

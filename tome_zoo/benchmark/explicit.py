@@ -6,7 +6,7 @@ computes all of its tokens. The rules of matching are those of `tome_zoo.merge`,
 Source: Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, arXiv 2210.09461, section 3.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from timm.layers import Attention
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import compose, merge_count
-from tome_zoo.transformer.block import MergingBlock
-from tome_zoo.transformer.patching import twin
+from tome_zoo.transformer.block import MergingBlock, State
+from tome_zoo.transformer.patching import share_parameters
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
@@ -33,8 +33,7 @@ def explicit(model: MergingVisionTransformer) -> MergingVisionTransformer:
         raise UnsupportedModelError(
             f"explicit expected a merging transformer, got {type(model).__name__}: call tome_zoo.patch on it first"
         )
-    same = twin(model)
-    same._reads_prefix_only = _never
+    same = share_parameters(model)
     for block in same.blocks:
         block.__class__ = ExplicitBlock
         block.attn.fused_attn = False  # for plain calls, at r = 0
@@ -42,22 +41,12 @@ def explicit(model: MergingVisionTransformer) -> MergingVisionTransformer:
 
 
 class ExplicitBlock(MergingBlock):
-    """`MergingBlock` without fused attention and without short ways."""
+    """`MergingBlock` without fused attention and fast path; the last one is computed whole, as the paper's is."""
 
-    def forward(
-        self,
-        x: Tensor,
-        size: Tensor | None = None,
-        trace: Tensor | None = None,
-        r: int | None = None,
-        *,
-        protected: int = 0,
-        prop_attn: bool = True,
-        **plain: Any,
-    ) -> Any:
-        """As `MergingBlock.forward`."""
-        if r is None:
-            return super().forward(x, **plain)
+    def merging_forward(
+        self, x: Tensor, size: Tensor | None, trace: Tensor | None, r: int, protected: int, prop_attn: bool
+    ) -> State:
+        """As `MergingBlock.merging_forward`."""
         attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)
         x = x + self.drop_path1(self.ls1(attended))
         r = merge_count(r, x.shape[1], protected)
@@ -171,8 +160,3 @@ def _sets(protected: int) -> tuple[slice, slice]:
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[2]))
-
-
-def _never() -> bool:
-    """In place of a model's `_reads_prefix_only`: the last block is computed whole, as the paper's is."""
-    return False

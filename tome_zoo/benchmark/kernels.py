@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tome_zoo.merge import merge_pairs, pair
 from tome_zoo.transformer.kernels import gpu_merge
-from tome_zoo.transformer.kernels.gpu_attention import FORMS
+from tome_zoo.transformer.kernels.gpu_attention import KERNELS
 
 SHAPES = ((64, 16, 197, 64), (64, 16, 101, 64), (16, 16, 1025, 64), (16, 16, 1370, 80), (8, 16, 1569, 64))
 ROUNDS = 30
@@ -36,7 +36,7 @@ def times(batch: int, heads: int, tokens: int, width: int) -> dict[str, float]:
     x, attended = torch.randn(2, batch, tokens, heads * width, device="cuda", dtype=torch.bfloat16)
     keys, r = k.float().sum(dim=1), tokens // 24
     pairs = pair(keys, r, 1)
-    forms = FORMS | {"flexible": torch.compile(FORMS["flexible"])}
+    forms = KERNELS | {"flex": torch.compile(KERNELS["flex"])}
     found = {name: milliseconds(partial(form, q, k, v, size.log())) for name, form in forms.items()}
     return {
         "plain": milliseconds(partial(F.scaled_dot_product_attention, q, k, v)),

@@ -75,13 +75,14 @@ class ModelPair:
 
     Attributes:
         unmerged: What merging is compared with: timm's own model.
-        merging: The merging model on the same parameters; None where `refusal` says why timm's model cannot merge.
+        merging: The merging model on the same parameters; None where there is an
+            `unsupported_reason`.
         shape: Of an input without the batch, `[channels, ...]`.
     """
 
     unmerged: nn.Module
     merging: MergingVisionTransformer | None
-    refusal: str | None
+    unsupported_reason: str | None
     shape: tuple[int, ...]
 
 
@@ -131,21 +132,16 @@ def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.flo
         a = own.card.architecture
         shape = (a.in_chans, *(() if a.num_frames is None else (a.num_frames,)), *a.size)
     model = model.to(device, dtype).eval()
-    refusal = None if isinstance(model, MergingVisionTransformer) else patching.refusal(model)
-    if refusal is not None:
-        return ModelPair(model, None, f"{subject.name} cannot merge: {refusal}", shape)
+    unsupported_reason = None if isinstance(model, MergingVisionTransformer) else patching.unsupported_reason(model)
+    if unsupported_reason is not None:
+        return ModelPair(model, None, f"{subject.name} cannot merge: {unsupported_reason}", shape)
     merging = patching.patch(model) if subject.card is None else model
     return ModelPair(unmerged_form(merging), merging, None, shape)  # type: ignore[arg-type]
 
 
 def unmerged_form(model: MergingVisionTransformer) -> VisionTransformer:
-    """timm's own model on the same parameters; where timm has none (pooling "prefix_mean"), ours with r = 0."""
-    same = patching.twin(model)
-    same.r = 0
-    try:
-        return patching.unpatch(same)
-    except UnsupportedModelError:
-        return same
+    """timm's own model on the same parameters."""
+    return patching.unpatch(patching.share_parameters(model))
 
 
 def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
@@ -168,7 +164,7 @@ def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
             tokens_in = model.patch_embed.num_patches + model.num_prefix_tokens
             return Cost(counted.total, CLOSED_FORM, tokens_in, counted.tokens[-1])
     if r is not None:
-        model = patching.twin(model)
+        model = patching.share_parameters(model)
         model.r = r  # type: ignore[assignment]
     parameter = next(model.parameters())
     counter = FlopCounterMode(display=False)
@@ -178,7 +174,7 @@ def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
 
 
 def _plain(model: nn.Module) -> bool:
-    return patching.refusal(model) is None
+    return patching.unsupported_reason(model) is None
 
 
 def _known_to_timm(name: str) -> bool:

@@ -11,6 +11,7 @@ import torch
 
 import tome_zoo
 from tome_zoo.system import devices, jsonl
+from tome_zoo.system.files import atomic_write, locked
 from tome_zoo.system.provenance import now
 
 JSONL = "bench.jsonl"
@@ -111,11 +112,7 @@ class Record:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Record":
         """The record that `to_json` wrote; keys of later versions are left out."""
-        known = {field.name for field in fields(cls)}
-        given = {key: value for key, value in data.items() if key in known}
-        if given.get("input") is not None:
-            given["input"] = tuple(given["input"])
-        return cls(**given)
+        return jsonl.from_dict(cls, data)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -139,7 +136,8 @@ def append(folder: str | Path, records: Iterable[Record]) -> Path:
     """
     path = Path(folder) / JSONL
     jsonl.append(path, (record.to_json() for record in records))
-    _write_csv(read(path), path.with_name(CSV))
+    with locked(path.with_name(CSV)):
+        _write_csv(read(path), path.with_name(CSV))
     return path
 
 
@@ -155,7 +153,7 @@ def read(path: str | Path) -> list[Record]:
 
 
 def _write_csv(records: Iterable[Record], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Record)], lineterminator="\n")
         writer.writeheader()
         for record in records:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tome_zoo import schedule
 from tome_zoo.benchmark import models, timing
 from tome_zoo.benchmark.explicit import explicit
 from tome_zoo.benchmark.models import Cost, ModelPair, Subject
 from tome_zoo.benchmark.settings import BenchmarkSettings
 from tome_zoo.schedule import R
 from tome_zoo.system.devices import DTYPES
-from tome_zoo.transformer import attention, patching
+from tome_zoo.transformer import patching
+from tome_zoo.transformer.paths import attention_path
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
@@ -53,7 +53,7 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
             written_out = explicit(built.merging)
             forms += [replace(_merging(written_out, r, built.shape), explicit=True) for r in schedules]
     elif settings.r is not None:  # its own form is what r = 0 asks for
-        forms += [Variant(r, status="refused", reason=built.refusal or "") for r in schedules if r != 0]
+        forms += [Variant(r, status="refused", reason=built.unsupported_reason or "") for r in schedules if r != 0]
     for form in forms:
         if form.model is not None:
             form.attention = _attention(form, DTYPES[dtype], settings)
@@ -68,7 +68,7 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
 def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...]) -> Variant:
     try:
         cost = models.cost(model, r, shape)
-        form = patching.twin(model)
+        form = patching.share_parameters(model)
         form.r = r
     except Exception as error:
         status, reason = timing.status_and_reason(error)
@@ -99,9 +99,7 @@ def _attention(form: Variant, dtype: torch.dtype, settings: BenchmarkSettings) -
         return None
     if form.explicit:
         return "explicit softmax"
-    if form.r is None or not any(schedule.resolve(form.r, len(blocks))):
-        return "fused" if blocks[0].attn.fused_attn else "unfused"  # timm's own
-    return attention.kernel_name(settings.device, dtype, form.model.prop_attn)  # type: ignore[union-attr,arg-type]
+    return attention_path(form.model, settings.device, dtype, 0 if form.r is None else form.r)
 
 
 def steps(

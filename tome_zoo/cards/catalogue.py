@@ -168,7 +168,7 @@ def reload_cards() -> None:
 
 def card_file(name: str) -> Path:
     """The TOML file of the model card of that name; CardError with the nearest names if there is none."""
-    model_card(name)
+    find("model", name, model_cards())
     return _catalogue().origin["model", name]
 
 
@@ -193,8 +193,25 @@ def recipe_cards() -> Mapping[str, RecipeCard]:
 
 
 def model_card(name: str) -> ModelCard:
-    """The model card of that name; CardError with the nearest names if there is none."""
-    return find("model", name, model_cards())
+    """The model card of that name, or one made for a vision transformer that timm knows by that name.
+
+    A card of the zoo comes first, also for a name of timm without its tag.
+
+    Raises:
+        CardError: If neither the zoo nor timm has the name; the message lists the nearest ones.
+        UnsupportedModelError: If timm has it, but it cannot be merged exactly.
+    """
+    known = model_cards()
+    if name in known:
+        return known[name]
+    from tome_zoo.cards import timm_models  # imports torch
+
+    full = timm_models.full_name(name)
+    if full is None:
+        near = timm_models.nearest_names(name, known)
+        hint = f"nearest: {', '.join(near)}" if near else "`tome-zoo list` names the zoo's"
+        raise CardError(f"no model is named {name!r}, in the zoo or in timm; {hint}")
+    return known[full] if full in known else timm_models.timm_card(full)
 
 
 def dataset_card(name: str) -> DatasetCard:

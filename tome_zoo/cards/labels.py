@@ -41,16 +41,16 @@ def model_labels(card: ModelCard) -> tuple[str, ...]:
     return names if len(names) == count else tuple(f"class {index}" for index in range(count))
 
 
-def model_dataset(card: ModelCard) -> DatasetCard:
-    """The data set card of a model; one that leaves its classes open gets those that the model names.
+def model_dataset(card: ModelCard, name: str | None = None) -> DatasetCard:
+    """The data set card of a model, or the one of that name; if it leaves its classes open, with those of the model.
 
     Class folders are then matched with the model's classes by name, whichever of them a split holds.
 
     Raises:
         CardError: If the data set is unknown.
     """
-    dataset = dataset_card(card.dataset)
-    if not card.classes or dataset.labels is not None or dataset.classes:
+    dataset = dataset_card(card.dataset if name is None else name)
+    if not card.classes or dataset.labels is not None or dataset.classes or dataset.num_classes is not None:
         return dataset
     return dataset.model_copy(update={"classes": card.classes, "num_classes": len(card.classes)})
 

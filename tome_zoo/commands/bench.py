@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Verbose, fail, note, progress_bar, show
-from tome_zoo.commands.options import Device, Dtype, Schedules, parse_schedules
+from tome_zoo.commands.options import Device, Dtype, Names, Schedules, expand_names, parse_schedules, read_settings
 
 
 class CompileMode(StrEnum):
@@ -19,9 +19,7 @@ class CompileMode(StrEnum):
 
 
 def bench(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Models of the zoo, or any of timm's.", show_default=False)
-    ],
+    names: Names,
     r: Schedules = None,
     batch_size: Annotated[list[int], typer.Option(min=1, help="Inputs a forward; repeatable.")] = [1],  # noqa: B006
     dtype: Annotated[list[Dtype], typer.Option(help="Of weights and activations; repeatable.")] = [Dtype.float32],  # noqa: B006
@@ -57,7 +55,7 @@ def bench(
 ) -> None:
     """Time models with random weights: timm's unmerged model and ours at each r (without --r: the card's), in turn."""
     schedules = parse_schedules(r) if r else None
-    overrides = read_settings(settings or [])
+    chosen, overrides = expand_names(names), read_settings(settings or [])
     import json
 
     from tome_zoo.benchmark import benchmark, records, tables
@@ -66,7 +64,7 @@ def bench(
     found: list[records.Record] = []
     with progress_bar("bench", "cells") as progress:
         cells = benchmark(
-            names, r=schedules, overrides=overrides, batch_sizes=batch_size, dtypes=[item.value for item in dtype],
+            chosen, r=schedules, overrides=overrides, batch_sizes=batch_size, dtypes=[item.value for item in dtype],
             device=device, threads=threads, compile=None if mode is None else mode.value, train=train,
             checkpointing=checkpointing, explicit=explicit, seconds=seconds, rounds=rounds, progress=progress,
         )  # fmt: skip
@@ -84,37 +82,6 @@ def bench(
         note(f"written: {', '.join(map(str, _written(output, found)))}")
     if not any(record.ok for record in found):
         fail("nothing could be timed")
-
-
-def read_settings(texts: list[str]) -> list[dict[str, Any]]:
-    """The settings that --set means: every combination, where a field is given several times.
-
-    Raises:
-        CardError: If a text is not FIELD=VALUE.
-    """
-    from itertools import product
-
-    from tome_zoo.errors import CardError
-
-    values: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise CardError(f"cannot read --set {text!r}: write FIELD=VALUE, e.g. img_size=448 or img_size=1024,128")
-        values.setdefault(name.strip(), []).append(_value(value.strip()))
-    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
-
-
-def _value(text: str) -> Any:
-    """A number, true, false, none, several of them with commas between, or else the text."""
-    import json
-
-    if "," in text:
-        return [_value(part) for part in text.split(",")]
-    try:
-        return json.loads("null" if text.lower() == "none" else text.lower())
-    except ValueError:
-        return text
 
 
 def _written(output: Path, found: list[Any]) -> list[Path]:

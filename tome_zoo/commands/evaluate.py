@@ -1,7 +1,7 @@
-"""`eval`: a model on a data set at several r."""
+"""`eval`: models on a data set at several r."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,14 +18,26 @@ from tome_zoo.commands.console import (
     show_json,
     sigterm_as_ctrl_c,
 )
-from tome_zoo.commands.options import Device, Dtype, Name, Root, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import (
+    Device,
+    Dtype,
+    Ema,
+    Names,
+    Root,
+    Schedules,
+    Settings,
+    Weights,
+    expand_names,
+    parse_schedules,
+    read_one_setting,
+)
 
 if TYPE_CHECKING:
     from tome_zoo.evaluation.results import Result
 
 
 def eval_command(
-    name: Name,
+    names: Names,
     data: Root,
     r: Schedules = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Views a forward.")] = 32,
@@ -41,6 +53,8 @@ def eval_command(
     protocol: Annotated[str | None, typer.Option(help="Another protocol than the model's own.")] = None,
     data_format: Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")] = None,
     weights: Weights = None,
+    settings: Settings = None,
+    ema: Ema = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score all anew instead of going on.")] = False,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Write the figures into the model's card.")
@@ -50,43 +64,73 @@ def eval_command(
     verbose: Verbose = 0,
     as_json: Json = False,
 ) -> None:
-    """Score a model on a data set at each r (without --r: those of its card); every sample is decoded once."""
+    """Score models on a data set at each r (without --r: those of their cards); every sample is decoded once.
+
+    Images are taken as they are stored: the orientation that a camera notes is not applied (`predict` applies it).
+    """
     from tome_zoo.cards import model_card
 
-    card = model_card(name)
-    schedules = parse_schedules(r) if r else list(card.merging.r)
-    if update_card and (weights or limit):
-        fail("--update-card states the whole split and the card's own weights: leave out --weights and --limit")
+    chosen = [model_card(name) for name in expand_names(names)]
+    given = parse_schedules(r) if r else None
+    if update_card and (weights or limit or settings):
+        fail("--update-card states the whole split and the card's own weights: leave out --weights, --set and --limit")
+    if weights and len(chosen) > 1:
+        fail(f"--weights is a file of one model, got {len(chosen)}: evaluate them one by one")
     from tome_zoo.errors import TomeZooError
     from tome_zoo.evaluation import evaluator
-    from tome_zoo.reports import tables
     from tome_zoo.system import distributed
 
-    output = Path("runs", name) if output is None else output
+    options: dict[str, Any] = {
+        "protocol": protocol, "dataset": dataset, "split": split, "weights": weights, "batch_size": batch_size,
+        "device": device, "dtype": dtype.value, "workers": workers, "limit": limit, "data_format": data_format,
+        "overrides": read_one_setting(settings or []), "resume": not fresh, "use_ema": ema,
+    }  # fmt: skip
+    results: list[Result] = []
+    refused: dict[str, str] = {}
     with sigterm_as_ctrl_c(), distributed.process_group() as rank:
         first = rank.rank == 0  # of several processes one talks
-        try:
-            with progress_bar(name, hidden=not first) as progress:
-                results = evaluator.evaluate(
-                    name, data, r=schedules, protocol=protocol, dataset=dataset, split=split, weights=weights,
-                    batch_size=batch_size, device=device, dtype=dtype.value, workers=workers, limit=limit,
-                    data_format=data_format, output=output, resume=not fresh, progress=progress,
-                )  # fmt: skip
-            failed = tables.failures(results)
-            with distributed.raise_together():
-                if first:
-                    _tell(results, output, as_json=as_json, update_card=update_card)
-        except KeyboardInterrupt:
-            if not first:
-                raise typer.Exit(INTERRUPTED) from None
-            note(f"what was computed is kept in {output}; the same command goes on from there")
-            raise
-        except (TomeZooError, OSError):
-            if first:
+        for card in chosen:
+            schedules = list(card.merging.r) if given is None else given
+            folder = Path("runs", card.name) if output is None else output
+            try:
+                with progress_bar(card.name, hidden=not first) as progress:
+                    found = evaluator.evaluate(
+                        card.name, data, r=schedules, output=folder, progress=progress, **options
+                    )
+                with distributed.raise_together():
+                    if first:
+                        _tell(found, folder, as_json=as_json, update_card=update_card)
+                results += found
+            except KeyboardInterrupt:
+                if not first:
+                    raise typer.Exit(INTERRUPTED) from None
+                note(f"what was computed is kept in {folder}; the same command goes on from there")
                 raise
-            raise typer.Exit(USER_ERROR) from None
+            except (TomeZooError, OSError) as error:
+                if len(chosen) > 1:  # one of several models costs the others nothing
+                    refused[card.name] = str(error)
+                elif first:
+                    raise
+                else:
+                    raise typer.Exit(USER_ERROR) from None
+    _end(results, refused, first=first, as_json=as_json, allow_missing=allow_missing)
+
+
+def _end(results: "list[Result]", refused: dict[str, str], *, first: bool, as_json: bool, allow_missing: bool) -> None:
+    """Say what could not be scored, and exit accordingly."""
+    from tome_zoo.reports import tables
+
+    failed = tables.failures(results)
+    if first and as_json:
+        show_json([result.to_json() for result in results])
     if failed and first:
         note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
+    if first:
+        note(*(f"{name}: {reason}" for name, reason in refused.items()))
+    if refused:
+        if first:
+            fail(f"{len(refused)} of {len(refused) + len({result.model for result in results})} models not evaluated")
+        raise typer.Exit(USER_ERROR)
     if failed and not allow_missing:
         raise typer.Exit(1)
 
@@ -99,7 +143,6 @@ def _tell(results: "list[Result]", output: Path, *, as_json: bool, update_card: 
 
         note(f"measured figures written to {write_measured(results)}")
     if as_json:
-        show_json([result.to_json() for result in results])
         return
     show(*map(tables.results_table, tables.group_results(results)))
     note(f"results: {output}")

@@ -23,14 +23,100 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model; `tome-zoo list` names them.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model of the zoo (`tome-zoo list`) or of timm.", show_default=False)
+]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Models of the zoo or of timm, wildcards too, as in 'deit_*'.",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change the architecture, e.g. img_size=448; repeatable."),
+]
 Weights = Annotated[str | None, typer.Option(metavar="FILE", help="A file or URL instead of the card's weights.")]
+Ema = Annotated[
+    bool | None,
+    typer.Option("--ema/--no-ema", help="Of raw and averaged weights in a file, which; else as timm chooses."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; without it CUDA where there is a device.")]
 Root = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder of the data set.", show_default=False)]
 Schedules = Annotated[
     list[str] | None,
     typer.Option("--r", metavar="R", help="8 | 8:-1 (linear) | 9,0,4 (block by block) | 0:65:5 (a range); repeatable."),
 ]
+
+
+def expand_names(patterns: list[str]) -> list[str]:
+    """Names of models, each once: those with wildcards stand for the zoo's that match, or else for timm's.
+
+    Raises:
+        CardError: If nothing matches a pattern.
+    """
+    from fnmatch import fnmatchcase
+
+    from tome_zoo.cards import model_cards
+    from tome_zoo.errors import CardError
+
+    found: list[str] = []
+    for pattern in patterns:
+        if not set("*?[") & set(pattern):
+            found.append(pattern)
+            continue
+        matching = sorted(name for name in model_cards() if fnmatchcase(name, pattern))
+        if not matching:
+            from timm import list_pretrained
+
+            matching = list_pretrained(pattern)
+        if not matching:
+            raise CardError(f"no model of the zoo or of timm matches {pattern!r}; wildcards are * and ?, as in '*mae*'")
+        found += matching
+    return list(dict.fromkeys(found))
+
+
+def read_settings(texts: list[str]) -> list[dict[str, Any]]:
+    """The settings that --set means: every combination, where a field is given several times.
+
+    Raises:
+        CardError: If a text is not FIELD=VALUE.
+    """
+    from itertools import product
+
+    from tome_zoo.errors import CardError
+
+    values: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise CardError(f"cannot read --set {text!r}: write FIELD=VALUE, e.g. img_size=448 or img_size=1024,128")
+        values.setdefault(name.strip(), []).append(_value(value.strip()))
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+
+
+def read_one_setting(texts: list[str]) -> dict[str, Any]:
+    """The same where a field may be given once only."""
+    from tome_zoo.errors import CardError
+
+    found = read_settings(texts)
+    if len(found) != 1:
+        raise CardError(f"expected each field of --set once, got {', '.join(texts)}")
+    return found[0]
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, none, several of them with commas between, or else the text."""
+    import json
+
+    if "," in text:
+        return [_value(part) for part in text.split(",")]
+    try:
+        return json.loads("null" if text.lower() == "none" else text.lower())
+    except ValueError:
+        return text
 
 
 def parse_schedules(texts: list[str], single: bool = False) -> list[Any]:

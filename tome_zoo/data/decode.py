@@ -107,9 +107,9 @@ class _Decoder:
 
     def _views(self, path: Path) -> Tensor | None:
         modality = modalities.get(self.modality)
-        media = modality.read(path, self.spec)
         if self.spec is not None and self.protocol is not None:
-            return modality.views(media, self.spec, self.protocol)
+            return modality.load(path, self.spec, self.protocol)
+        media = modality.read(path)
         if self.modality == "video":
             media.frames(sorted({0, media.num_frames // 2, media.num_frames - 1}))
         return None

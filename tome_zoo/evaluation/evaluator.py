@@ -2,13 +2,15 @@
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from tome_zoo import cards, registry
+from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
@@ -18,19 +20,20 @@ from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
 from tome_zoo.evaluation.score_store import ScoreStore
-from tome_zoo.evaluation.summary import collect_results
+from tome_zoo.evaluation.summary import collect_results, earlier_results
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
 from tome_zoo.transformer.macs import count_macs
+from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
 
 __all__ = ["Prediction", "evaluate", "predict"]
 
 
 def evaluate(
-    model: ZooModel | str,
+    model: nn.Module | str,
     data: Dataset | str | Path,
     *,
     r: R | Sequence[R] = (0,),
@@ -38,6 +41,8 @@ def evaluate(
     dataset: DatasetCard | str | None = None,
     split: str | None = None,
     weights: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    use_ema: bool | None = None,
     batch_size: int = 32,
     device: torch.device | str | None = None,
     dtype: str = "float32",
@@ -59,13 +64,17 @@ def evaluate(
     in rotating order batch by batch so that a slow moment of the machine strikes all of them, median over the batches.
 
     Args:
-        model: From `create_model`, or a name. A model given is not changed.
+        model: A name, as `create_model` takes it; a model that it gave; or a timm model after `tome_zoo.patch`, which
+            is prepared for and named after its `pretrained_cfg`. The weights and settings of a model are not changed.
         data: From `open_dataset`, or its folder.
         r: Schedules to run; a list is several schedules, so a block-by-block one is written [[9, 0, 4]].
         protocol: Card or name; None means the model card's.
         dataset: Card or name of what lies at `data`; None means the model card's.
         split: None means the data set's validation split.
         weights: For a name: a file or URL instead of the card's weights.
+        overrides: For a name: fields of `Architecture` that differ from the card's, as {"img_size": 448}.
+        use_ema: For a name: of raw and averaged weights in one file, whether to take the averaged ones; None does as
+            timm does.
         batch_size: Views a forward; where memory does not suffice it is halved, which the result states.
         device: None means the model's own; for a name CUDA where there is a device, else the CPU.
         dtype: "float32", "bfloat16" or "float16": weights and activations are converted; matching and sizes stay
@@ -93,17 +102,23 @@ def evaluate(
     with distributed.process_group() as rank:
         with distributed.raise_together():
             _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
-            source = _load(model, weights)
+            if resume and output is not None and rank.rank == 0:
+                earlier_results(output)  # a damaged file is refused before hours are spent
+            source = _load(model, weights, {**(overrides or {}), **({} if use_ema is None else {"use_ema": use_ema})})
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
             on = next(network.parameters()).device
+            schedules = unique_schedules(r, len(source.blocks))
             plan = Plan(
                 card=source.card,
                 weights=weights_digest(source),
                 prop_attn=source.prop_attn,
                 data=found,
                 protocol=rule,
-                schedules=unique_schedules(r, len(source.blocks)),
+                schedules=schedules,
+                attention={
+                    schedule.format(item): attention_path(network, on, DTYPES[dtype], item) for item in (0, *schedules)
+                },
                 chosen=chosen_indices(len(found.samples), limit),
                 limit=limit,
                 device=on,
@@ -148,17 +163,12 @@ def _check_options(dtype: str, **counts: int | None) -> None:
             raise TomeZooError(f"{name} should be at least {least}, got {number}")
 
 
-def _load(model: ZooModel | str, weights: str | Path | None) -> ZooModel:
-    if isinstance(model, str):
-        if weights is None:
-            require_classifier(cards.model_card(model))
-        model = registry.create_model(model, pretrained=True, weights=weights)
-    elif weights is not None:
-        raise TomeZooError(
-            "weights= goes with a name, but a model was given: load them with create_model(name, weights=)"
-        )
-    require_classifier(model)
-    return model
+def _load(model: nn.Module | str, weights: str | Path | None, options: Mapping[str, Any]) -> ZooModel:
+    if isinstance(model, str) and weights is None:
+        require_classifier(cards.model_card(model))  # before anything is fetched
+    found = registry.resolve_model(model, weights=weights, **options)
+    require_classifier(found)
+    return found
 
 
 def _on_device(model: ZooModel, device: torch.device | str | None, dtype: str, *, keep: bool) -> ZooModel:

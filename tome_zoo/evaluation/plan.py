@@ -17,7 +17,6 @@ from tome_zoo.evaluation.score_store import ScoreKey
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.system import provenance
-from tome_zoo.transformer.attention import kernel_name
 
 PACKAGES = ("torch", "timm", "numpy")
 DECODERS = {"image": ("pillow",), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
@@ -33,6 +32,7 @@ class Plan:
         weights: Digest of the model's tensors.
         prop_attn: Whether attention weighs tokens by size.
         schedules: Each once.
+        attention: What computes attention at each of them and at 0, by r as the command line writes it.
         chosen: Indices of the samples.
         limit: At most that many samples were chosen; None for all.
         dtype: Of weights and activations, by name.
@@ -50,6 +50,7 @@ class Plan:
     data: Dataset
     protocol: ProtocolCard
     schedules: tuple[R, ...]
+    attention: dict[str, str]
     chosen: Sequence[int]
     limit: int | None
     device: torch.device
@@ -90,13 +91,11 @@ class Plan:
 
     def conditions(self, r: R) -> Conditions:
         """Under what the batches at `r` are computed."""
-        merges = any(schedule.resolve(r, self.card.architecture.depth))
-        dtype = getattr(torch, self.dtype)
         return Conditions(
             device=provenance.describe(self.device),
             batch_size=self.batch_size,
             ranks=self.ranks,
-            attention=kernel_name(self.device, dtype, by_size=self.prop_attn) if merges else "timm's own",
+            attention=self.attention[schedule.format(r)],
         )
 
     def facts(self) -> dict[str, Any]:
@@ -152,8 +151,8 @@ def match_data(
                 f"{', '.join(extra)} would be ignored: the data set given is {data.card.name} ({data.split}) already; "
                 "say it to open_dataset, or give the folder instead"
             )
-    dataset = data.card if isinstance(data, Dataset) else dataset or card.dataset
-    dataset = cards.dataset_card(dataset) if isinstance(dataset, str) else dataset
+    dataset = data.card if isinstance(data, Dataset) else dataset
+    dataset = cards.model_dataset(card, dataset) if isinstance(dataset, str | None) else dataset
     protocol = protocol or card.protocol
     protocol = cards.protocol_card(protocol) if isinstance(protocol, str) else protocol
     for kind, other in (("data set", dataset), ("protocol", protocol)):

@@ -2,17 +2,21 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tome_zoo import schedule
 from tome_zoo.system import jsonl
-from tome_zoo.system.files import atomic_write
+from tome_zoo.system.files import atomic_write, locked
 
 RESULTS = "results.jsonl"
 TABLE = "results.csv"
 FAILED_SHOWN = 20
+HEX = re.compile("[0-9a-f]*")
 
 
 class Failure(NamedTuple):
@@ -109,11 +113,19 @@ class Result:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Result":
         """The result that `to_json` wrote; keys of later versions are left out."""
-        known = {item.name for item in fields(cls)}
-        given = {name: value for name, value in data.items() if name in known}
-        given["tokens"] = tuple(given.get("tokens", ()))
-        given["failed"] = tuple(Failure(**failure) for failure in given.get("failed", ()))
-        return cls(**given)
+        for name in ("weights", "key"):
+            if not isinstance(text := data.get(name, ""), str) or not HEX.fullmatch(text):
+                raise ValueError(f"field {name}: expected hex digits as a text, got {text!r}")
+        result = jsonl.from_dict(cls, data | {"date": _date(data.get("date"))})
+        schedule.parse(result.r)
+        return result
+
+
+def _date(value: Any) -> Any:
+    """A date as pandas writes it, milliseconds since 1970, in words."""
+    if isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="seconds")
+    return value
 
 
 def append_results(folder: str | Path, results: Iterable[Result]) -> Path:
@@ -128,20 +140,24 @@ def append_results(folder: str | Path, results: Iterable[Result]) -> Path:
 
 def write_table(folder: str | Path) -> Path:
     """Write `results.csv`: every line of `results.jsonl` with every field as a column."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [item.name for item in fields(Result)], lineterminator="\n")
-    writer.writeheader()
-    for result in read_results(folder):
-        row = asdict(result)
-        row["tokens"] = " ".join(map(str, result.tokens))
-        row["failed"] = " ".join(failure.id for failure in result.failed)
-        for name in ("seconds", "versions"):
-            row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
-        writer.writerow(row)
     path = Path(folder) / TABLE
-    with atomic_write(path) as file:
-        file.write(text.getvalue())
+    with locked(path):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [item.name for item in fields(Result)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(_cells, read_results(folder)))
+        with atomic_write(path) as file:
+            file.write(text.getvalue())
     return path
+
+
+def _cells(result: Result) -> dict[str, Any]:
+    row = asdict(result)
+    row["tokens"] = " ".join(map(str, result.tokens))
+    row["failed"] = " ".join(failure.id for failure in result.failed)
+    for name in ("seconds", "versions"):
+        row[name] = " ".join(f"{key}={value}" for key, value in row[name].items())
+    return row
 
 
 def read_results(path: str | Path) -> list[Result]:

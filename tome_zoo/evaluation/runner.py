@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tome_zoo import schedule
 from tome_zoo.data.decode import Decoded
-from tome_zoo.errors import TomeZooError, UnsupportedModelError
+from tome_zoo.errors import TomeZooError
 from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.batches import Batch, decode_batches
 from tome_zoo.evaluation.conditions import Conditions, Timing
@@ -142,12 +142,8 @@ def run_batches(
     )
 
 
-def _timm_lane(plan: Plan, model: ZooModel) -> _Lane | None:
-    try:
-        return _Lane(patching.unpatch(patching.twin(model)), plan.conditions(0), None)
-    except UnsupportedModelError as error:
-        log.warning("timm's model is not timed beside %s: %s", plan.card.name, error)
-        return None
+def _timm_lane(plan: Plan, model: ZooModel) -> _Lane:
+    return _Lane(patching.unpatch(patching.share_parameters(model)), plan.conditions(0), None)
 
 
 def _run_batch(plan: Plan, tasks: Sequence[tuple[_Lane, Sequence[int]]], samples: Sequence[Decoded]) -> float:

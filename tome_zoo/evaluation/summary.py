@@ -135,9 +135,18 @@ def _scores(scores: np.ndarray, targets: list[Any], metric: str) -> dict[str, An
     return {"map": mean, "classes_scored": n_classes}
 
 
+def earlier_results(output: str | Path) -> list[Result]:
+    """What stands in `results.jsonl` of a folder; nothing where there is none.
+
+    Raises:
+        DataError: If a line is damaged; the message names file, line and field.
+    """
+    return read_results(output) if (Path(output) / RESULTS).exists() else []
+
+
 def write_results(output: str | Path, results: list[Result], *, resume: bool) -> list[Result]:
     """Append the results that are new to `results.jsonl`; those that stand there already are returned as they are."""
-    before = read_results(output) if resume and (Path(output) / RESULTS).exists() else []
+    before = earlier_results(output) if resume else []
     told = [next((old for old in reversed(before) if _same(old, new)), new) for new in results]
     append_results(output, [result for result in told if result not in before])
     write_table(output)

@@ -28,6 +28,9 @@ class ModalityModule(Protocol):
     def views(self, media: Any, spec: Spec, protocol: ViewProtocol) -> "Tensor":
         """What the model sees of it, [views, channels, ...], float32."""
 
+    def load(self, path: str | Path, spec: Spec, protocol: ViewProtocol) -> "Tensor":
+        """The views of a file; no more of it is kept in memory than they need."""
+
     def token_grid(self, spec: Spec) -> tuple[int, int, int]:
         """Patch tokens along (time, height, width); audio: (1, frames, mel bins)."""
 

@@ -1,19 +1,16 @@
 """Sounds: PyAV decodes, torchaudio resamples and computes Kaldi's log-mel filter bank, as AudioMAE's features."""
 
-from collections.abc import Callable
-from fractions import Fraction
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 import torchaudio.compliance.kaldi
-import torchaudio.transforms
 from torch import Tensor
 
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._audio_decode import decode
 from tome_zoo.modalities._checks import input_of, regular_file, single_view
+from tome_zoo.modalities._resample import Resampler
 from tome_zoo.modalities.inputs import AudioInput, Spec, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
@@ -33,15 +30,28 @@ def read(path: str | Path, spec: Spec | None = None) -> Tensor:
         MediaError: If the file is missing, has no sound, cannot be decoded or is shorter than one analysis window.
     """
     settings = None if spec is None else input_of(spec, AudioInput)
-    path = regular_file(path, "a sound")
-    waveform, rate = decode(path, "mean" if settings is None else settings.channel)
-    if not np.isfinite(waveform).all():
-        raise MediaError(f"{path}: the sound has samples that are not finite numbers; convert it again")
-    wanted = rate if settings is None else settings.sample_rate
-    resampled = _resampler(rate, wanted)(torch.from_numpy(waveform))
-    if len(resampled) < _window(wanted):
-        raise MediaError(f"{path}: {_too_short(1000 * len(waveform) / rate)}")
-    return resampled.contiguous()
+    return torch.cat(list(_resampled(regular_file(path, "a sound"), settings)))
+
+
+def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
+    """The views of a sound file; of a long one only the stretches that they show are kept in memory.
+
+    Raises:
+        MediaError: As `read` and `views`.
+        CardError: As `views`.
+    """
+    single_view(protocol, "sounds")
+    if protocol.temporal_views > 1:  # where they lie depends on how long it is
+        return views(read(path, spec), spec, protocol)
+    settings = input_of(spec, AudioInput)
+    length = _samples_of(spec, settings)
+    kept: list[Tensor] = []
+    count, total = 0, 0.0
+    for block in _resampled(regular_file(path, "a sound"), settings):
+        if count < length:
+            kept.append(block[: length - count].clone())
+        count, total = count + len(block), total + block.sum(dtype=torch.float64).item()
+    return _features(torch.cat(kept) - total / count, spec, settings).unsqueeze(0)
 
 
 def views(media: Tensor, spec: Spec, protocol: ViewProtocol) -> Tensor:
@@ -61,16 +71,16 @@ def views(media: Tensor, spec: Spec, protocol: ViewProtocol) -> Tensor:
     """
     single_view(protocol, "sounds")
     settings = input_of(spec, AudioInput)
-    frames, _ = spec.architecture.size
-    window, shift = _window(settings.sample_rate), int(settings.sample_rate * settings.frame_shift / 1000)
+    window = _window(settings.sample_rate)
     if media.ndim != 1:
         raise MediaError(f"expected a waveform of shape [samples], got {list(media.shape)}")
     if len(media) < window:
         raise MediaError(_too_short(1000 * len(media) / settings.sample_rate))
-    centred = media.to(torch.float32) - media.to(torch.float32).mean()
-    length = window + (frames - 1) * shift  # samples that give exactly `frames` frames
+    media = media.to(torch.float32)
+    mean = media.sum(dtype=torch.float64).item() / len(media)
+    length = _samples_of(spec, settings)
     starts = crop_starts(len(media), length, protocol.temporal_views)
-    return torch.stack([_features(centred[start : start + length], spec, settings) for start in starts])
+    return torch.stack([_features(media[start : start + length] - mean, spec, settings) for start in starts])
 
 
 def crop_starts(samples: int, length: int, n_views: int) -> list[int]:
@@ -109,12 +119,26 @@ def _features(waveform: Tensor, spec: Spec, settings: AudioInput) -> Tensor:
     return ((features - settings.mean) / (2 * settings.std)).unsqueeze(0)
 
 
-@lru_cache(maxsize=4)
-def _resampler(rate: int, wanted: int) -> Callable[[Tensor], Tensor]:
-    """torchaudio's resampling with its kernel at hand: files of one rate are the rule."""
-    # A ratio of small whole numbers keeps the kernel small for odd rates; it is off by 1e-7 at most.
-    ratio = Fraction(rate, wanted).limit_denominator(2000)
-    return torchaudio.transforms.Resample(ratio.numerator, ratio.denominator, dtype=torch.float32)
+def _resampled(path: Path, settings: AudioInput | None) -> Iterator[Tensor]:
+    """A sound at the model's rate, or without a model at its own, block by block."""
+    resampler, rate, wanted, count = None, 1, 1, 0
+    for block in decode(path, "mean" if settings is None else settings.channel):
+        if resampler is None:
+            rate = block.rate
+            wanted = rate if settings is None else settings.sample_rate
+            resampler = Resampler(rate, wanted)
+        count += len(block.samples)
+        yield from resampler.add(block.samples)
+    if resampler is not None:
+        yield from resampler.finish()
+    if count * wanted // rate < _window(wanted):
+        raise MediaError(f"{path}: {_too_short(1000 * count / rate)}")
+
+
+def _samples_of(spec: Spec, settings: AudioInput) -> int:
+    """Samples of which the filter bank has exactly as many frames as the model sees."""
+    shift = int(settings.sample_rate * settings.frame_shift / 1000)
+    return _window(settings.sample_rate) + (spec.architecture.size[0] - 1) * shift
 
 
 def _window(rate: int) -> int:

@@ -19,7 +19,12 @@ from tome_zoo.modalities._checks import input_of, modest, regular_file, single_v
 from tome_zoo.modalities.inputs import ImageInput, Spec, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
-_INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_INTERPOLATION = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 _WARNINGS = threading.Lock()  # `warnings.catch_warnings` is not safe among threads
 
 
@@ -47,8 +52,18 @@ def read(path: str | Path, spec: Spec | None = None) -> Image.Image:
         raise MediaError(f"{path}: damaged image ({error}); copy or download it again") from None
 
 
+def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
+    """The views of an image file.
+
+    Raises:
+        MediaError: As `read` and `views`.
+        CardError: As `views`.
+    """
+    return views(read(path, spec), spec, protocol)
+
+
 def views(media: Image.Image, spec: Spec, protocol: ViewProtocol) -> Tensor:
-    """The one view of an image, [1, 3, height, width], float32: short side to size / crop_pct, centre crop, normalise.
+    """The one view of an image, [1, 3, height, width], float32: resized to size / crop_pct, centre crop, normalised.
 
     Equals timm's evaluation transform, and torchvision's, bit by bit.
 
@@ -63,7 +78,7 @@ def views(media: Image.Image, spec: Spec, protocol: ViewProtocol) -> Tensor:
     if spec.architecture.in_chans != 3:
         raise CardError(f"images have 3 channels (RGB), but the model expects in_chans = {spec.architecture.in_chans}")
     size = spec.architecture.size
-    width, height = resized(media.size, size, settings.crop_pct)
+    width, height = resized(media.size, size, settings.crop_pct, settings.crop_mode)
     modest(height, width)
     media = media.resize((width, height), _INTERPOLATION[settings.interpolation])
     left, top = round((width - size[1]) / 2), round((height - size[0]) / 2)
@@ -74,10 +89,14 @@ def views(media: Image.Image, spec: Spec, protocol: ViewProtocol) -> Tensor:
     return view.div_(255).sub_(mean).div_(std)
 
 
-def resized(image: tuple[int, int], size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
+def resized(
+    image: tuple[int, int], size: tuple[int, int], crop_pct: float, crop_mode: str = "center"
+) -> tuple[int, int]:
     """(width, height) that an image of (width, height) has before a crop of `size` (height, width) pixels."""
     width, height = image
     target_height, target_width = int(size[0] / crop_pct), int(size[1] / crop_pct)
+    if crop_mode == "squash":
+        return target_width, target_height
     if target_height == target_width:  # torchvision's Resize: the long side is rounded down
         if width <= height:
             return target_width, int(target_width * height / width)

@@ -19,12 +19,17 @@ class _Frozen(BaseModel):
 
 
 class ImageInput(_Frozen):
-    """Preprocessing of an image: resize the short side to size / crop_pct, crop the centre, normalise."""
+    """Preprocessing of an image: resize to size / crop_pct, crop the centre, normalise.
+
+    `crop_mode` tells how it is resized, in timm's words: "center", the short side, and what is left over on the long
+    one is cut off; "squash", both sides, which changes the aspect ratio.
+    """
 
     mean: Rgb
     std: PositiveRgb
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bicubic"
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
+    crop_mode: Literal["center", "squash"] = "center"
 
 
 class VideoInput(_Frozen):

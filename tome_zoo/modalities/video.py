@@ -26,6 +26,16 @@ def read(path: str | Path, spec: Spec | None = None) -> Video:
     return Video(path)
 
 
+def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
+    """The views of a video file.
+
+    Raises:
+        MediaError: As `read` and `views`.
+        CardError: As `views`.
+    """
+    return views(read(path, spec), spec, protocol)
+
+
 def views(media: Video, spec: Spec, protocol: ViewProtocol) -> Tensor:
     """Clips x crops of a video, the crops of a clip next to each other. Each frame is decoded and scaled once.
 

@@ -11,7 +11,8 @@ from tome_zoo import schedule
 from tome_zoo.cards import Measured, ModelCard, Reported, dataset_card, protocol_card
 from tome_zoo.schedule import R
 from tome_zoo.transformer.architecture import Architecture
-from tome_zoo.weights.fetch import address, cached, place
+from tome_zoo.weights.cache import cache_path, source_url
+from tome_zoo.weights.fetch import find_cached
 
 SCORES = ("top1", "top5", "map", "gmacs", "samples_per_second")
 
@@ -79,11 +80,11 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
     data = card.model_dump(mode="json", exclude_none=True, exclude={"merging", "reported", "measured"})
     weights = card.weights
     if weights is not None:
-        found = cached(weights)
+        found = find_cached(weights)
         data["weights"] |= {
-            "address": address(weights),
+            "address": source_url(weights),
             "cached": found is not None,
-            "path": str(found or place(weights)),
+            "path": str(found or cache_path(weights)),
         }
     return {
         **data,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tome_zoo import cards, schedule
 from tome_zoo.cards import Reported
-from tome_zoo.errors import CardError, DataError
+from tome_zoo.errors import DataError
 from tome_zoo.evaluation.results import RESULTS, Result, read_results
 from tome_zoo.reports.tables import conditions
 
@@ -104,9 +104,8 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def _find_reported(result: Result) -> Reported | None:
-    try:
-        card = cards.model_card(result.model)
-    except CardError:  # the results may be of a card that is not at hand
+    card = cards.model_cards().get(result.model)
+    if card is None:  # of a card that is not at hand, or of one of timm's models
         return None
     for figure in card.reported:
         if schedule.format(figure.r) == result.r and getattr(figure, result.metric) is not None:

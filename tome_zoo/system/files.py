@@ -1,11 +1,14 @@
-"""Files that appear whole under their name, or not at all."""
+"""Files that appear whole under their name or not at all, and locks among the processes that write one."""
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
@@ -38,3 +41,33 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], timeout: float = 120.0) -> Iterator[None]:
+    """Keep other processes that ask the same from a file for a while.
+
+    Where the file system knows no locks, or the lock cannot be written, the block runs without one.
+
+    Args:
+        path: The file; the lock is a hidden file beside it.
+        timeout: Seconds to wait for another process.
+
+    Raises:
+        OSError: If another process does not let go.
+    """
+    target = Path(path)
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=timeout)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OSError(
+            errno.EBUSY, f"held by another process for {timeout:g} s (lock {lock.lock_file})", str(path)
+        ) from None
+    except (NotImplementedError, OSError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

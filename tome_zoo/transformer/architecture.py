@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(gt=0, strict=True)]
-Pool = Literal["avg", "token", "prefix_mean"]
+Pool = Literal["avg", "token", "prefix_mean", "map", "max", "avgmax", "none"]
 
 
 class Architecture(BaseModel):
@@ -22,6 +22,7 @@ class Architecture(BaseModel):
         num_classes: Outputs of the classifier; 0 means an encoder without one.
         pool: How tokens become one vector: "avg" (mean of the patch tokens, then LayerNorm), "token" (class token
             after LayerNorm), "prefix_mean" (mean of the prefix tokens after LayerNorm, then a second LayerNorm).
+            "map" (attention pooling), "max", "avgmax" and "none" are those of timm's own models.
         class_token: Whether a class token leads the sequence.
         reg_tokens: Further prefix tokens behind the class token (registers, AST's distillation token).
         mlp_ratio: Width of the MLP over `embed_dim`.
@@ -58,7 +59,7 @@ class Architecture(BaseModel):
             raise ValueError("num_frames and tubelet_size go together: give both (video) or neither")
         if self.num_frames is not None and self.tubelet_size is not None and self.num_frames % self.tubelet_size:
             raise ValueError(f"num_frames {self.num_frames} is not divisible by tubelet_size {self.tubelet_size}")
-        if self.pool != "avg" and not self.class_token:
+        if self.pool in ("token", "prefix_mean") and not self.class_token:
             raise ValueError(f"pool {self.pool!r} reads the class token: set class_token = true or pool = 'avg'")
         height, width = self.size
         if self.patch_stride is None and (height % self.patch_size or width % self.patch_size):

@@ -1,25 +1,64 @@
 """timm's block with a merge in it.
 
 The state of the merging goes in as arguments and comes back: `block(x, size, trace, r) -> (x, size, trace)`. Called
-plainly, `block(x)`, it is timm's block. Nothing is kept on a module between calls.
+plainly, `block(x)`, it is timm's block. Where somebody acts through the call of a block, it takes and gives tokens
+alone, as timm's does, and the state travels beside them in a `MergeStep`. Nothing is kept on a module between calls.
 """
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 
+from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import assignment, compose, merge_count, merge_pairs, pair
-from tome_zoo.transformer.attention import attend, mean_keys
+from tome_zoo.transformer.attention import MergingAttention, attend, mean_keys, read_attention
+from tome_zoo.transformer.fast_path import differentiation_mode, observed, observed_globally
 from tome_zoo.transformer.kernels import gpu_merge
-from tome_zoo.transformer.kernels.cpu_linear import feed_forward
+from tome_zoo.transformer.mlp import feed_forward
 
 State = tuple[Tensor, Tensor | None, Tensor | None]
 """Tokens, their sizes (None: one each) and the trace (None: not followed)."""
 
 
+def _call(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return block(*args, **kwargs)
+
+
+@dataclass
+class MergeStep:
+    """What one block is to do beside timm's work, and what came of it; a keyword argument that hooks pass on.
+
+    Attributes:
+        size: Original tokens in each incoming token, float32 `[batch, tokens]`; None means one each.
+        trace: Where each original token is, int64 `[batch, original]`; None does not follow them.
+        r: Tokens to merge.
+        protected: Prefix tokens that never merge.
+        prop_attn: Whether keys weigh by their size.
+        result: Sizes and trace behind the block; None before it has run.
+    """
+
+    size: Tensor | None
+    trace: Tensor | None
+    r: int
+    protected: int
+    prop_attn: bool
+    result: tuple[Tensor | None, Tensor | None] | None = None
+
+
 class MergingBlock(Block):
     """timm's pre-norm block with a merge between attention and MLP."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take timm's arguments."""
+        super().__init__(*args, **kwargs)
+        if type(self.attn) is Attention:
+            self.attn.__class__ = MergingAttention
 
     def forward(
         self,
@@ -30,7 +69,8 @@ class MergingBlock(Block):
         *,
         protected: int = 0,
         prop_attn: bool = True,
-        **plain: Any,
+        merging: MergeStep | None = None,
+        **options: Any,
     ) -> Any:
         """Run the block and merge `r` tokens.
 
@@ -41,18 +81,32 @@ class MergingBlock(Block):
             r: Tokens to merge. None means a plain call, which is timm's own block and returns tokens only.
             protected: Prefix tokens that never merge.
             prop_attn: Whether keys weigh by their size.
-            **plain: Further arguments of timm's block, for a plain call.
+            merging: All of this in one; the block then returns tokens only and leaves the rest in `merging.result`.
+            **options: Further arguments of timm's block, for a plain call.
 
         Returns:
             `(x, size, trace)` with `tokens - min(r, (tokens - protected) // 2)` tokens.
         """
+        if merging is not None:
+            step = merging
+            x, *result = self.merging_forward(x, step.size, step.trace, step.r, step.protected, step.prop_attn)
+            step.result = (result[0], result[1])
+            return x
         if r is None:
-            return super().forward(x, **plain)
+            return super().forward(x, **options)
+        return self.merging_forward(x, size, trace, r, protected, prop_attn)
+
+    def merging_forward(
+        self, x: Tensor, size: Tensor | None, trace: Tensor | None, r: int, protected: int, prop_attn: bool
+    ) -> State:
+        """What `forward` does where it merges; arguments as there."""
         x, size, trace = self._attend(x, size, trace, merge_count(r, x.shape[1], protected), protected, prop_attn)
         return self._feed_forward(x), size, trace
 
-    def lead(self, x: Tensor, size: Tensor | None, n: int, prop_attn: bool = True) -> Tensor:
+    def forward_prefix(self, x: Tensor, size: Tensor | None, n: int, prop_attn: bool = True) -> Tensor:
         """The first `n` tokens of the block's output, which merging does not touch; nothing else is computed.
+
+        For blocks that nobody looks into, see `fast_path.why_not_prefix_only`.
 
         Args:
             x: Tokens, `[batch, tokens, channels]`.
@@ -63,22 +117,83 @@ class MergingBlock(Block):
         Returns:
             `[batch, n, channels]`.
         """
-        attended, _ = attend(self.attn, self.norm1(x), size if prop_attn else None, n_queries=n)
+        attended, _ = read_attention(self.attn, self.norm1(x), size if prop_attn else None, n_queries=n)
         return self._feed_forward(x[:, :n] + self.drop_path1(self.ls1(attended)))
 
     def _attend(
         self, x: Tensor, size: Tensor | None, trace: Tensor | None, r: int, protected: int, prop_attn: bool
     ) -> State:
-        """The first half of the block, a room of its own so that keys do not stay in memory during the second."""
+        """The first half of the block, a function of its own so that keys do not stay in memory during the second."""
         attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)
         attended = self.drop_path1(self.ls1(attended))
         if r == 0:
             return x + attended, size, trace
         pairs = pair(mean_keys(keys), r, protected)
         trace = None if trace is None else compose(trace, assignment(pairs))
-        if gpu_merge.usable(x):
+        if gpu_merge.usable(x) and not differentiation_mode(x):
             return *gpu_merge.merge_residual(x, attended, size, pairs), trace
         return *merge_pairs(x + attended, size, pairs), trace
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.drop_path2(self.ls2(feed_forward(self.mlp, self.norm2(x))))
+
+
+def take_over(block: Block) -> None:
+    """Make timm's block a merging one, in place."""
+    block.__class__ = MergingBlock
+    block.attn.__class__ = MergingAttention
+
+
+def give_back(block: MergingBlock) -> None:
+    """Make a merging block timm's own again, in place."""
+    block.__class__ = Block
+    if type(block.attn) is MergingAttention:
+        block.attn.__class__ = Attention
+
+
+def run_block(
+    block: nn.Module, state: State, r: int, *, protected: int, prop_attn: bool, run: Callable[..., Any] = _call
+) -> State:
+    """One block of a merging transformer: the state before it to the state behind it.
+
+    Args:
+        block: A `MergingBlock`, or a wrapper around one.
+        state: Tokens, sizes and trace.
+        r: Tokens to merge.
+        protected: Prefix tokens that never merge.
+        prop_attn: Whether keys weigh by their size.
+        run: What calls the block, a gradient checkpoint for example.
+
+    Raises:
+        UnsupportedModelError: If what stands in the place of a block cannot merge, or changed the number of tokens.
+    """
+    x, size, trace = state
+    if isinstance(block, MergingBlock) and not (observed(block) or observed_globally()):
+        return run(block, x, size, trace, r, protected=protected, prop_attn=prop_attn)
+    if type(block) is nn.Identity:  # a block taken out
+        return run(block, x), size, trace
+    reason = "" if torch.compiler.is_compiling() else _why_no_merging(block)
+    step = MergeStep(size, trace, r, protected, prop_attn)
+    if not reason:
+        x = run(block, x, merging=step)
+        reason = "" if step.result is not None else "its forward does not call the block with `merging`"
+    if reason or step.result is None:
+        raise UnsupportedModelError(f"a block cannot merge: {reason}. Pass **kwargs on to timm's forward, or set r = 0")
+    size, trace = step.result
+    if size is not None and size.shape[1] != x.shape[1]:
+        raise UnsupportedModelError(
+            f"a hook on a block made {x.shape[1]} tokens of {size.shape[1]}: merging has lost track of what they hold. "
+            "Give as many tokens as the hook got, or set r = 0"
+        )
+    return x, size, trace
+
+
+def _why_no_merging(block: nn.Module) -> str:
+    if not any(isinstance(module, MergingBlock) for module in block.modules()):
+        return f"a {type(block).__name__} has been put in its place"
+    if "forward" not in block.__dict__:
+        return ""
+    parameters = inspect.signature(block.forward).parameters
+    if "merging" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return ""
+    return "the forward set on it takes no keyword `merging`"

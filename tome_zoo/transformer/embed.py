@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from einops import rearrange
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
@@ -97,7 +98,7 @@ class _ConvEmbed(nn.Module):
         if x.ndim != 2 + len(self.img_size) or tuple(x.shape[1:]) != (self.in_chans, *self.img_size):
             expected = ", ".join(str(n) for n in (self.in_chans, *self.img_size))
             raise ValueError(f"expected an input of shape [batch, {expected}], got {list(x.shape)}")
-        return self.norm(self.proj(x).flatten(2).transpose(1, 2))  # [B, D, *grid] -> [B, N, D]
+        return self.norm(rearrange(self.proj(x), "b d ... -> b (...) d"))
 
 
 class TubeletEmbed(_ConvEmbed):

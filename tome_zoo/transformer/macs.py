@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -39,7 +40,7 @@ class Macs:
     def total(self) -> int:
         """All of them: what a counter of operations finds in the running model, all tokens of the last block computed.
 
-        A model whose head reads prefix tokens alone spares itself the others there (`MergingBlock.lead`).
+        A model whose head reads prefix tokens alone spares itself the others there (`MergingBlock.forward_prefix`).
         """
         return self.matmul + self.norm + self.matching
 
@@ -130,7 +131,7 @@ def _head(model: VisionTransformer, n_tokens: int) -> tuple[int, int]:
         matmul += _linears(model.head_dist, 1)
     norm = _norms(model.fc_norm, 1)
     pool = model.attn_pool
-    if pool is not None:
+    if isinstance(pool, AttentionPoolLatent):
         n_pooled = n_tokens if model.pool_include_prefix else n_tokens - model.num_prefix_tokens
         latents = pool.latent_len
         matmul += _linears(pool.q, latents) + _linears(pool.kv, n_pooled) + _linears(pool.proj, latents)

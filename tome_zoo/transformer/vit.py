@@ -5,17 +5,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from timm.layers import LayerNorm, PatchEmbed
 from timm.models import checkpoint
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer, feature_take_indices
 from torch import Tensor, nn
 
+from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import unmerge as unmerge_tokens
 from tome_zoo.schedule import R, resolve
 from tome_zoo.transformer.architecture import Architecture
-from tome_zoo.transformer.attention import size_bias
-from tome_zoo.transformer.block import MergingBlock, State
+from tome_zoo.transformer.attention import ATTENTION_READS, size_bias
+from tome_zoo.transformer.block import MergingBlock, State, run_block
+from tome_zoo.transformer.fast_path import observed, why_not_prefix_only
 
 
 class Trace(NamedTuple):
@@ -36,10 +39,23 @@ class Trace(NamedTuple):
         return self.blocks[-1]
 
 
+class PrefixMeanPool(nn.Module):
+    """The mean of the prefix tokens, in the place of timm's `attn_pool`: AST's mean of class and distillation token."""
+
+    def __init__(self, num_prefix_tokens: int) -> None:
+        """Take the number of prefix tokens."""
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, tokens, channels]`, prefix in front -> `[batch, channels]`."""
+        return x[:, : self.num_prefix_tokens].mean(dim=1)
+
+
 class MergingVisionTransformer(VisionTransformer):
     """timm's `VisionTransformer` with merging; at `r = 0` it is timm's, bit for bit."""
 
-    _sized = False  # whether the first block gets sizes too: compiled blocks do, so that one program serves them all
+    _always_sized = False  # sizes even before the first merge: compiled blocks want them, one program for all of them
 
     def __init__(self, *args: Any, r: R = 0, prop_attn: bool = True, **kwargs: Any) -> None:
         """Take timm's arguments, and `r` and `prop_attn` as the properties of these names."""
@@ -82,7 +98,7 @@ class MergingVisionTransformer(VisionTransformer):
         if mode not in ("block", "graph", "cuda-graph"):
             raise ValueError(f"mode should be 'block', 'graph' or 'cuda-graph', got {mode!r}")
         if mode == "block":
-            self._sized = True
+            self._always_sized = True
             for block in self.blocks:
                 block.compile(**{"dynamic": True, **options})
             return
@@ -98,11 +114,11 @@ class MergingVisionTransformer(VisionTransformer):
             return super().forward(x, *mask, **masks)
         _refuse_masks(*mask, *masks.values())
         tokens = self._embed(x)
-        if not self._reads_prefix_only():
-            tokens, size, _ = self._run(tokens)
+        if self.why_not_prefix_only(tokens):
+            tokens, size, _ = self._forward_blocks(tokens)
             return self.forward_head(self.norm(tokens), size=size)
-        tokens, size, _ = self._run(tokens, n_blocks=len(self.blocks) - 1)
-        tokens = self._lead(tokens, size)
+        tokens, size, _ = self._forward_blocks(tokens, n_blocks=len(self.blocks) - 1)
+        tokens = self._forward_prefix(tokens, size)
         return self.forward_head(self.norm(tokens), size=_ones(tokens))
 
     def forward_features(
@@ -124,7 +140,7 @@ class MergingVisionTransformer(VisionTransformer):
         if any(self._schedule):
             _refuse_masks(*mask, *masks.values())
             embedded = self._embed(x)
-            tokens, size, trace = self._run(embedded, _identity(embedded) if unmerge else None)
+            tokens, size, trace = self._forward_blocks(embedded, _identity(embedded) if unmerge else None)
             tokens = self.norm(tokens)
             if trace is not None:
                 tokens, size = unmerge_tokens(tokens, trace), None
@@ -145,7 +161,7 @@ class MergingVisionTransformer(VisionTransformer):
         Raises:
             ValueError: If the tokens are merged, pooling averages them and `size` is missing.
         """
-        if size is None or isinstance(self, VisionTransformerDistilled):
+        if size is None:
             return super().forward_head(x, pre_logits)
         x = self.head_drop(self.fc_norm(self.pool(x, size=size)))
         return x if pre_logits else self.head(x)
@@ -162,9 +178,7 @@ class MergingVisionTransformer(VisionTransformer):
             ValueError: If the tokens are merged, pooling averages them and `size` is missing.
         """
         kind = self.global_pool if pool_type is None else pool_type
-        if self.attn_pool is None and kind == "prefix_mean":
-            return x[:, : self.num_prefix_tokens].mean(dim=1)
-        if self.attn_pool is None and kind not in ("avg", "avgmax"):
+        if isinstance(self.attn_pool, PrefixMeanPool) or (self.attn_pool is None and kind not in ("avg", "avgmax")):
             return super().pool(x, pool_type)
         if size is None:
             self._refuse_merged(x)
@@ -199,14 +213,14 @@ class MergingVisionTransformer(VisionTransformer):
             raise ValueError(f"output_fmt should be 'NCHW' or 'NLC', got {output_fmt!r}")
         taken, last = feature_take_indices(len(self.blocks), indices)
         embedded = self._embed(x)
-        states = self._run_following(embedded, last + 1 if stop_early else None)
+        states = self._trace_blocks(embedded, last + 1 if stop_early else None)
         full = [unmerge_tokens(tokens, trace) for tokens, _, trace in states]
         tapped = [self.norm(full[i]) if norm else full[i] for i in taken]
         prefix = [y[:, : self.num_prefix_tokens] for y in tapped]
         grids = [y[:, self.num_prefix_tokens :] for y in tapped]
         if output_fmt == "NCHW":
             shape = self.patch_embed.dynamic_feat_size(x.shape[-2:])
-            grids = [y.transpose(1, 2).unflatten(2, tuple(shape)).contiguous() for y in grids]
+            grids = [_to_grid(y, tuple(shape)) for y in grids]
         give_prefix = return_prefix_tokens and self.num_prefix_tokens > 0
         if output_dict:
             named: dict[str, Any] = {"image_intermediates": grids}
@@ -219,9 +233,17 @@ class MergingVisionTransformer(VisionTransformer):
     @torch.no_grad()
     def trace(self, x: Tensor) -> Trace:
         """Where every input token of each sample goes, per block and in the end."""
-        states = self._run_following(self._embed(x))
+        states = self._trace_blocks(self._embed(x))
         tokens, size, _ = states[-1]
         return Trace(tuple(trace for _, _, trace in states), _ones(tokens) if size is None else size)
+
+    def _refuse_unseen_hooks(self) -> None:
+        """Blocks are called one by one when they merge, so the call of their container is nobody's to act through."""
+        reason = observed(self.blocks)
+        if reason:
+            raise UnsupportedModelError(
+                f"model.blocks has {reason}, which merging does not call: act on the first or last block, or set r = 0"
+            )
 
     def _refuse_merged(self, x: Tensor) -> None:
         n_full = self.patch_embed.num_patches + self.num_prefix_tokens
@@ -235,47 +257,63 @@ class MergingVisionTransformer(VisionTransformer):
     def _embed(self, x: Tensor) -> Tensor:
         return self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
 
-    def _step(self, index: int, x: Tensor, size: Tensor | None, trace: Tensor | None) -> Any:
+    def _forward_block(self, index: int, state: State) -> State:
         """One block: the state before it to the state after it."""
-        block, r = self.blocks[index], self._schedule[index]
-        options = {"protected": self.num_prefix_tokens, "prop_attn": self._prop_attn}
+        options: dict[str, Any] = {"protected": self.num_prefix_tokens, "prop_attn": self._prop_attn}
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, x, size, trace, r, **options)
-        return block(x, size, trace, r, **options)
+            options["run"] = checkpoint
+        return run_block(self.blocks[index], state, self._schedule[index], **options)
 
-    def _run(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
+    def _forward_blocks(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
         """The first `n_blocks` blocks, or all: embedded tokens to the state behind them."""
+        self._refuse_unseen_hooks()
         state: State = (x, self._first_size(x), trace)
         for index in range(len(self.blocks) if n_blocks is None else n_blocks):
-            state = self._step(index, *state)
+            state = self._forward_block(index, state)
         return state
 
     def _first_size(self, x: Tensor) -> Tensor | None:
         """Sizes before the first block: None spares it the weighing; compiled blocks want all calls to be alike."""
-        return _ones(x) if self._sized else None
+        return _ones(x) if self._always_sized else None
 
-    def _reads_prefix_only(self) -> bool:
-        """Whether the head reads nothing but prefix tokens, so that the last block need compute no others."""
-        return self.attn_pool is None and self.global_pool in ("token", "prefix_mean") and self.num_prefix_tokens > 0
+    def why_not_prefix_only(self, x: Tensor) -> str:
+        """Why the last block computes more than the prefix tokens; "" where the head reads, and nobody else sees, more.
 
-    def _lead(self, x: Tensor, size: Tensor | None) -> Tensor:
+        Args:
+            x: Embedded tokens, `[batch, tokens, channels]`.
+        """
+        by_class_token = self.attn_pool is None and self.global_pool == "token"
+        if not self.num_prefix_tokens or not (by_class_token or isinstance(self.attn_pool, PrefixMeanPool)):
+            return "the head reads all tokens"
+        last = self.blocks[-1]
+        if type(last) is not MergingBlock:
+            return f"the last block is a {type(last).__name__}"
+        return why_not_prefix_only(last, self.norm, ATTENTION_READS, x)
+
+    def _forward_prefix(self, x: Tensor, size: Tensor | None) -> Tensor:
         """The prefix tokens behind the last block."""
         block, n = self.blocks[-1], self.num_prefix_tokens
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block.lead, x, size, n, self._prop_attn)
-        return block.lead(x, size, n, self._prop_attn)
+            return checkpoint(block.forward_prefix, x, size, n, self._prop_attn)
+        return block.forward_prefix(x, size, n, self._prop_attn)
 
-    def _run_following(self, x: Tensor, n_blocks: int | None = None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+    def _trace_blocks(self, x: Tensor, n_blocks: int | None = None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
         """The state after each of the first `n_blocks` blocks, with every token followed."""
-        states, state = [], (x, self._first_size(x), _identity(x))
+        self._refuse_unseen_hooks()
+        states: list[Any] = []
+        state: State = (x, self._first_size(x), _identity(x))
         for index in range(len(self.blocks) if n_blocks is None else n_blocks):
-            state = self._step(index, *state)
+            state = self._forward_block(index, state)
             states.append(state)
         return states
 
 
 class MergingVisionTransformerDistilled(MergingVisionTransformer, VisionTransformerDistilled):
     """timm's distilled DeiT with merging; class and distillation token never merge."""
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False, size: Tensor | None = None) -> Tensor:
+        """timm's distilled head, which reads class and distillation token whatever the other tokens hold."""
+        return VisionTransformerDistilled.forward_head(self, x, pre_logits)
 
 
 def build(
@@ -323,6 +361,7 @@ def build(
     )
     if a.pool == "prefix_mean":
         model.global_pool = a.pool
+        model.attn_pool, model.pool_include_prefix = PrefixMeanPool(model.num_prefix_tokens), True
         model.fc_norm = norm_layer(a.embed_dim, device=device)
     return model.eval()
 
@@ -333,6 +372,13 @@ def _identity(x: Tensor) -> Tensor:
 
 def _ones(x: Tensor) -> Tensor:
     return torch.ones(x.shape[:2], dtype=torch.float32, device=x.device)
+
+
+def _to_grid(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Tokens `[batch, tokens, channels]` to `[batch, channels, *shape]`, the last axis running fastest."""
+    axes = dict(zip("thw"[-len(shape) :], shape, strict=True))
+    grid = " ".join(axes)
+    return rearrange(x, f"b ({grid}) d -> b d {grid}", **axes).contiguous()
 
 
 def _refuse_masks(*masks: Any) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tome_zoo.errors import TomeZooError, UnsupportedModelError
 from tome_zoo.evaluation.prediction import Prediction
 from tome_zoo.schedule import R
-from tome_zoo.transformer.patching import patch, twin
+from tome_zoo.transformer.patching import patch, share_parameters
 from tome_zoo.visualize.subject import Subject, subject_of
 
 
@@ -156,7 +156,7 @@ def axis_cells(extent: int, kernel: int, stride: int, count: int) -> np.ndarray:
 
 def _merging(model: nn.Module, r: R | None) -> Any:
     """A twin of the model in evaluation mode at that schedule."""
-    same: Any = twin(model).eval()
+    same: Any = share_parameters(model).eval()
     wanted = getattr(model, "r", 0) if r is None else r
     if not hasattr(same, "trace"):
         return patch(same, r=wanted)

@@ -114,6 +114,8 @@ class ModelCard(Card):
         dataset: Name of the data set card whose classes the model predicts (or, for an encoder, it was trained on).
         classes: Names of the outputs, in their order, where the data set's card does not list them.
         protocol: Name of the protocol card by which it is evaluated.
+        timm: Name of the timm model that is built, which `architecture` then only describes; None builds the zoo's
+            own transformer from `architecture`.
         reported: Published figures.
         measured: Our own.
     """
@@ -125,6 +127,7 @@ class ModelCard(Card):
     dataset: Name
     protocol: Name
     classes: tuple[str, ...] = ()
+    timm: str | None = None
     summary: str = ""
     weights: Weights | None = None
     merging: Merging = Merging()
@@ -163,3 +166,8 @@ class ModelCard(Card):
         ):
             schedule.resolve(r, self.architecture.depth)
         return self
+
+    @property
+    def is_timm_own(self) -> bool:
+        """Whether it is timm's own entry, whose weights timm loads."""
+        return self.timm is not None and self.timm == self.name

@@ -1,7 +1,7 @@
 """Proportional attention on a GPU without giving up its fused kernels: three forms of the same sum.
 
 Flash attention takes no mask. The size of a key can go in as two more channels instead, `extra_channels`; `masked` adds
-it as a bias, for which torch takes its memory-efficient kernel; `flexible` lets torch compile a kernel with the bias.
+it as a bias, for which torch takes its memory-efficient kernel; `flex` lets torch compile a kernel with the bias.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MULTIPLE = 8  # channels: what fused kernels want the head dimension to be a multiple of
+HEAD_DIM_MULTIPLE = 8  # fused kernels take head dimensions that are multiples of it
 
 
 def masked(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def masked(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=log_size[:, None, None, :].to(q.dtype))
 
 
-def lengthen(q: Tensor, k: Tensor, log_size: Tensor, pad: int = 0) -> tuple[Tensor, Tensor]:
+def append_size_channels(q: Tensor, k: Tensor, log_size: Tensor, pad: int = 0) -> tuple[Tensor, Tensor]:
     """Queries and keys with two more channels, whose product is sqrt(head_dim) `log_size`, and `pad` channels of zeros.
 
     The constant in the query is a power of two near sqrt(head_dim), so that it is exact in every dtype, and the log
@@ -48,12 +48,12 @@ def lengthen(q: Tensor, k: Tensor, log_size: Tensor, pad: int = 0) -> tuple[Tens
 def extra_channels(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
     """As `masked`, with the bias as part of the scalar product: constant in the query, log size in the key."""
     width = q.shape[-1]
-    pad = -(width + 2) % MULTIPLE
-    longer_q, longer_k = lengthen(q, k, log_size, pad)
+    pad = -(width + 2) % HEAD_DIM_MULTIPLE
+    longer_q, longer_k = append_size_channels(q, k, log_size, pad)
     return F.scaled_dot_product_attention(longer_q, longer_k, F.pad(v, (0, 2 + pad)), scale=width**-0.5)[..., :width]
 
 
-def flexible(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
+def flex(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
     """As `masked`, by FlexAttention; fast only where it is compiled, as it is inside a compiled model."""
     from torch.nn.attention.flex_attention import flex_attention
 
@@ -63,16 +63,8 @@ def flexible(q: Tensor, k: Tensor, v: Tensor, log_size: Tensor) -> Tensor:
     return flex_attention(q, k, v, score_mod=weigh)
 
 
-FORMS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "extra channels": extra_channels,
     "masked": masked,
-    "flexible": flexible,
+    "flex": flex,
 }
-
-
-def choose(dtype: torch.dtype) -> str:
-    """The form for a dtype on a GPU: flash attention exists for 16 bits only, so wider ones take the mask.
-
-    `python -m tome_zoo.benchmark.kernels` times all of them on the GPU at hand.
-    """
-    return "extra channels" if dtype in (torch.float16, torch.bfloat16) else "masked"
