@@ -29,7 +29,8 @@ def read_file(path: Path) -> list[Card]:
     """The cards of one file.
 
     Raises:
-        CardError: If it is no TOML, has other tables than those of `TABLES`, or a card does not fit its schema; every fault is listed with its field.
+        CardError: If it is no TOML, has other tables than those of `TABLES`, or a card does not fit its schema; every
+            fault is listed with its field.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

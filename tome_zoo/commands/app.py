@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tome_zoo import __version__
-from tome_zoo.commands import bench, cards, check_data, demo, evaluate, predict, report, show, train
+from tome_zoo.commands import bench, cards, check_data, demo, embed, evaluate, predict, report, show, train
 from tome_zoo.commands.console import Cards, Group, Verbose
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("embed")(embed.embed)
 app.command("fetch")(cards.fetch)
 
 

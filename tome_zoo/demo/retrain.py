@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tome_zoo import cards
+from tome_zoo.data.dataset import open_dataset
 from tome_zoo.demo import COUNTS, MODELS, write_data
 from tome_zoo.errors import DataError
 from tome_zoo.training.trainer import ProgressCallback, TrainResult, train
@@ -39,17 +40,19 @@ def retrain(
 
 
 def _write_split(dataset: str, root: Path, split: str, progress: ProgressCallback | None) -> None:
-    """Write a split of a demo data set if it is not there; a mark tells that it is whole."""
+    """Write a split of a demo data set if it is not there."""
     card = cards.dataset_card(dataset)
-    place, mark = root / card.splits[split][0], root / f".{split}-is-whole"
-    if place.exists() and mark.exists():
-        return
-    if place.exists():
-        raise DataError(f"{place} is not whole, as an interrupted run leaves it: remove it to have it written anew")
+    place = root / card.splits[split][0]
+    if not place.exists():
 
-    def told(done: int, total: int) -> None:
-        if progress is not None:
-            progress(done, total, f"writing {dataset} {split}")
+        def told(done: int, total: int) -> None:
+            if progress is not None:
+                progress(done, total, f"writing {dataset} {split}")
 
-    write_data(dataset, root, split=split, progress=told)
-    mark.touch()
+        write_data(dataset, root, split=split, progress=told)
+    found = len(open_dataset(root, card, split))
+    if found != COUNTS[dataset][split]:
+        raise DataError(
+            f"expected {COUNTS[dataset][split]} samples of split {split!r} in {place}, found {found}, as an "
+            "interrupted run may leave them: remove them to have them written anew"
+        )

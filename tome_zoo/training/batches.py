@@ -69,7 +69,7 @@ class ViewLoader:
         """
         failed: list[tuple[int, str]] = []
         for attempt in range(ATTEMPTS):
-            index = draw.index if attempt == 0 else self._another(draw, "instead", attempt)
+            index = draw.sample if attempt == 0 else self._another(draw, "instead", attempt)
             try:
                 with seeded(draw.seed):
                     parts, media = self._media(draw, index, failed)
@@ -154,7 +154,7 @@ def _load(
                     continue
                 draw = draws[done - 1]  # a decoder crashed on it: another one in its place
                 (parts, failed), views = loader(Draw(derive(draw.seed, "lost") % len(loader.paths), draw.seed))
-                yield parts, [(draw.index, str(outcome.lost)), *failed], views
+                yield parts, [(draw.sample, str(outcome.lost)), *failed], views
             return
         except StartError as error:
             _log.warning("no processes for decoding (%s): this one decodes, which takes longer", error)

@@ -15,7 +15,7 @@ from tome_zoo.training.seeds import derive
 class Draw(NamedTuple):
     """One draw: which sample, and the seed of its augmentation."""
 
-    index: int
+    sample: int
     seed: int
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -73,7 +73,7 @@ def mean_over_ranks(value: Tensor) -> float:
 def model_state(model: ZooModel) -> dict[str, Tensor]:
     """A copy of every parameter, whole, at every rank; all ranks have to ask."""
     if isinstance(model, FSDPModule):
-        return get_model_state_dict(model, options=WHOLE)
+        return dict(cast(Any, get_model_state_dict(model, options=WHOLE)))
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
@@ -87,7 +87,7 @@ def optimizer_state(model: ZooModel, optimizer: torch.optim.Optimizer) -> dict[s
 def load_model_state(model: ZooModel, state: dict[str, Tensor]) -> None:
     """Take over parameters as `model_state` gave them."""
     if isinstance(model, FSDPModule):
-        set_model_state_dict(model, state, options=WHOLE)
+        set_model_state_dict(model, cast(Any, state), options=WHOLE)
     else:
         model.load_state_dict(state)
 

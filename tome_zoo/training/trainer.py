@@ -145,9 +145,7 @@ def train(
             if save_dtype not in DTYPES:
                 raise TomeZooError(f"save_dtype should be one of {', '.join(DTYPES)}; got {save_dtype!r}")
             if checkpoints(output) and not resume:
-                raise TomeZooError(
-                    f"{output} holds a run already: go on with it (--resume), or name another output"
-                )
+                raise TomeZooError(f"{output} holds a run already: go on with it (--resume), or name another output")
             training, held_out = _open(data, dataset or base.dataset, split, data_format, validation)
             on = choose_device(device)
             if isinstance(model, str):
