@@ -65,11 +65,11 @@ class Run:
             CheckpointError: If that is damaged, or of a run with other settings.
         """
         recipe = plan.recipe
-        if fsdp and recipe.ema_decay is not None:
-            raise TomeZooError("a running average of the weights (ema_decay) is not kept of a sharded model")
+        if fsdp and recipe.ema_decay:
+            raise TomeZooError("a running average of the weights is not kept of a sharded model: set ema_decay to 0")
         blank = copy.deepcopy(model).to("meta")
         model.set_grad_checkpointing(recipe.checkpointing)
-        ema = None if recipe.ema_decay is None else ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True)
+        ema = None if not recipe.ema_decay else ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True)
         if fsdp:
             parallel.shard_model(model, plan.device)
         if compile:

@@ -40,7 +40,7 @@ class RecipeCard(Card):
         dropout: Before the classifier.
         loss: "cross_entropy" (softmax) or "binary_cross_entropy" (a sigmoid for each class).
         head_init_std: Standard deviation of a fresh head's weights.
-        ema_decay: Of the running average of the weights, with timm's warm-up; None keeps none.
+        ema_decay: Of the running average of the weights, with timm's warm-up; 0 keeps none.
         mixup: Alpha of mixup of inputs; 0 is none. Likewise `cutmix`.
         mixup_prob: How often a batch is mixed at all; `mixup_switch_prob`: how often by cutmix, if there is both.
         mixup_mode: Whether one ratio serves a "batch", or each "elem"ent has its own.
@@ -97,7 +97,7 @@ class RecipeCard(Card):
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     head_init_std: Positive = 2e-5
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
     mixup_prob: Probability = 1.0
