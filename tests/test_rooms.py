@@ -10,6 +10,7 @@ import tome_zoo
 ROOT = Path(tome_zoo.__file__).parent
 
 ORDER = (  # from the top; what stands higher may import what stands lower
+    "__main__",
     "commands",
     "benchmark",
     "demo",

@@ -27,3 +27,7 @@ class CheckpointError(TomeZooError):
 
 class DataError(TomeZooError):
     """A data set on disk that does not look as its card says."""
+
+
+class LostRankError(TomeZooError):
+    """Another process of a distributed run that has ended, or does not answer."""

@@ -60,11 +60,11 @@ def test_a_convolutional_network_takes_another_size():
     assert type(built.unmerged) is EfficientNet
     assert built.merging is None
     assert built.shape == (3, 96, 96)
-    assert "efficientnet_b0 cannot merge" in built.unsupported_reason
+    assert "efficientnet_b0.ra_in1k cannot merge" in built.unsupported_reason
 
 
 def test_timm_is_not_given_what_it_does_not_take():
-    with pytest.raises(TomeZooError, match="efficientnet_b0 cannot be built with"):
+    with pytest.raises(TomeZooError, match=r"efficientnet_b0\.ra_in1k cannot be built with"):
         build("efficientnet_b0", img_size=96, depth=2)
 
 

@@ -234,11 +234,13 @@ def test_report_shows_measured_beside_reported(cards, tiny_root, tmp_path, make_
     assert by_r[name, "8"]["reported"]["top1"] == 84.22
     assert by_r[name, "8"]["difference"] == pytest.approx(-0.22)
     assert "reported" not in by_r[name, "3"]
-    table = run("report", tmp_path, "--csv", tmp_path / "all.csv", "--plot", tmp_path / "all.png").stdout
+    page = tmp_path / "page.html"
+    table = run("report", tmp_path, "--csv", tmp_path / "all.csv", "--plot", tmp_path / "all.png", "-o", page).stdout
     for text in ("84.00", "84.22", "-0.22", "none reported"):
         assert text in table
     assert (tmp_path / "all.csv").stat().st_size > 0
     assert (tmp_path / "all.png").stat().st_size > 0
+    assert f">{name}</h2>" in page.read_text()
     older = make_result(model=name, r="8", top1=10.0, date="2020-01-01T00:00:00+00:00")
     append_results(tmp_path / "z", [older, make_result(model=name, r="8", top1=84.1, protocol="other@1")])
     found = json.loads(run("report", tmp_path, "--json").stdout)
@@ -272,6 +274,7 @@ def test_update_card_writes_what_was_measured(tiny_root, tmp_path):
 
 def test_fetch_prints_where_the_weights_are(cards, tiny_root):
     assert run("fetch", "tiny_image.test", "--cards", cards).stdout.strip().endswith("image.safetensors")
+    assert run("fetch", "tiny_image.test", "--force", "--cards", cards).stdout.strip().endswith("image.safetensors")
     assert "names no weights" in run("fetch", "tiny_encoder.test", "--cards", cards, code=2).stderr
 
 

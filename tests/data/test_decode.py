@@ -75,7 +75,7 @@ def test_bad_files_do_not_stop_the_others(pictures, spec, workers):
             assert item.views.shape == (1, 3, 32, 32)
             assert torch.equal(item.views, here[item.index].views)
             assert item.reason is None
-        assert item.stamp == ((-1, -1) if item.index == 1 else (path.stat().st_size, path.stat().st_mtime_ns))
+        assert item.stamp[:2] == ((-1, -1) if item.index == 1 else (path.stat().st_size, path.stat().st_mtime_ns))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

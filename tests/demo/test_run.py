@@ -39,16 +39,29 @@ def test_it_leaves_results_table_and_picture(tiny_data, tmp_path):
     assert all(float(row["speedup_over_r0"]) > 0 and float(row["speedup_over_timm"]) > 0 for row in rows)
     with Image.open(done.plot_file) as image:
         assert image.format == "PNG"
+    page = done.page_file.read_text()
+    assert all(f">{name}</h2>" in page for name in TINY)
+    assert "95 % interval" in page
     assert {step[2] for step in told} >= set(TINY)
     assert told[-1][:2] == (7, 7)
-    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"results.jsonl", "tradeoff.csv", "tradeoff.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "results.jsonl", "tradeoff.csv", "tradeoff.png", "report.html",
+    }  # fmt: skip
 
 
 def test_the_command_prints_three_tables(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(run.run_demo, "__kwdefaults__", {**run.run_demo.__kwdefaults__, "models": TINY, "limit": 3})
     shown = CliRunner().invoke(app.app, ["demo", "--output", str(tmp_path)])
     assert shown.exit_code == 0, shown.output
-    for part in (*TINY, "over timm", "over r=0", "GMACs", "mAP", "tradeoff.png"):
+    for part in (
+        *TINY,
+        "over timm",
+        "over r=0",
+        "GMACs",
+        "mAP",
+        "tradeoff.png",
+        f"to explore, open {tmp_path / 'report.html'}",
+    ):
         assert part in shown.stdout
     found = CliRunner().invoke(app.app, ["demo", "--output", str(tmp_path), "--json"])
     assert len(json.loads(found.stdout)) == 7

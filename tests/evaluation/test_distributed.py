@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -200,3 +201,145 @@ def test_alone_everyone_is_this_process():
         assert (rank.rank, rank.world_size) == (0, 1)
         assert distributed.all_gather("a") == distributed.gather_to_rank0("a") == ["a"]
         assert distributed.broadcast("a") == "a"
+
+
+DIFFERING = """
+import os, sys
+from pathlib import Path
+import tome_zoo
+from tome_zoo.errors import DataError
+
+cards, data, output = sys.argv[1:]
+rank = os.environ["RANK"]
+tome_zoo.register_cards(cards)
+
+for case in ("weights", "options", "data"):
+    model, folder = tome_zoo.create_model("tiny_image.test", pretrained=True), data
+    options = {"r": [0, 3], "batch_size": 2}
+    if rank == "1" and case == "weights":
+        model.head.bias.data[0] += 1
+    elif rank == "1" and case == "options":
+        options |= {"r": [0, 3, 4], "batch_size": 4}
+    elif rank == "1":
+        folder += "-less"
+    try:
+        tome_zoo.evaluate(model, folder, output=output, **options)
+    except DataError as error:
+        Path(f"{output}.{case}.rank{rank}").write_text(str(error))
+
+for repeat in range(3):
+    tome_zoo.evaluate("tiny_image.test", data, r=[0, 3], batch_size=2, output=output, flush_seconds=0.0)
+    shards = list(Path(output, "scores").rglob("*.npz"))
+    Path(f"{output}.size{repeat}.rank{rank}").write_text(f"{len(shards)} {sum(s.stat().st_size for s in shards)}")
+"""
+
+
+def test_ranks_that_differ_say_in_what_before_they_work(tiny_zoo, tmp_path):
+    """Two ranks with other weights under one name would be averaged into one figure.
+
+    Then they agree, three times: each brings what is its own alone, so that what is stored does not grow.
+    """
+    for name in ("data", "data-less"):
+        shutil.copytree(tiny_zoo / "image", tmp_path / name)
+    (tmp_path / "data-less" / "val" / "ant" / "0.png").unlink()
+    script, out = tmp_path / "differing.py", tmp_path / "out"
+    script.write_text(DIFFERING)
+    code, _, err = torchrun(2, script, tiny_zoo / "cards", tmp_path / "data", out)
+    assert code == 0, err
+    for case, names in {"weights": ["weights"], "options": ["r", "batch size"], "data": ["data listing"]}.items():
+        first, second = ((tmp_path / f"out.{case}.rank{rank}").read_text() for rank in range(2))
+        assert first == second
+        assert "at rank 0" in first
+        assert "at rank 1" in first
+        for name in names:
+            assert f"{name} is " in first
+    sizes = [(tmp_path / f"out.size{repeat}.rank0").read_text() for repeat in range(3)]
+    assert sizes[0].startswith("2 ")
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert [result.r for result in read_results(out)] == ["0", "3"]
+
+
+def start(*command, **environment):
+    """A process without the variables of torchrun, but with these."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return str(server.getsockname()[1])
+
+
+WAITING = """
+import logging, sys
+from tome_zoo.system import distributed, rendezvous
+
+rendezvous.TOLD_AFTER, rendezvous.PATIENCE = map(float, sys.argv[1:])
+try:
+    with distributed.process_group() as rank:
+        print("stands", distributed.all_gather(rank.rank), flush=True)
+except distributed.TomeZooError as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_rank_that_waits_says_for_whom_and_hears_signals(tmp_path, rank, number):
+    """Rank 1 has not even rank 0 to connect to."""
+    ranks = {"RANK": rank, "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    process = start("-c", WAITING, "0.2", "600", **ranks)
+    line = process.stderr.readline()
+    assert ("waits for ranks 1 2" if rank == "0" else "waits for rank 0") in line
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == -number
+
+
+def test_waiting_for_ranks_ends(tmp_path):
+    ranks = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    out, err = start("-c", WAITING, "99", "0.5", **ranks).communicate(timeout=120)
+    assert "for rank 1" in out
+    assert "unset RANK WORLD_SIZE" in out
+    assert "Traceback" not in err
+
+
+def test_ranks_started_by_hand_meet(tmp_path):
+    ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    both = [start("-c", WAITING, "99", "99", RANK=str(rank), **ranks) for rank in range(2)]
+    for process in both:
+        assert process.communicate(timeout=120)[0] == "stands [0, 1]\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, "2 of 4 processes by SLURM_PROCID, which is ignored"),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "8"}, "OMPI_COMM_WORLD_RANK, which is ignored"),
+        ({"RANK": "0", "WORLD_SIZE": "4"}, "WORLD_SIZE is 4, but"),
+        ({"RANK": "", "WORLD_SIZE": "two", "LOCAL_RANK": "-1"}, None),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "LOCAL_RANK": "3"}, None),
+    ],
+)
+def test_variables_that_others_left_are_not_heeded_and_said_to_be(monkeypatch, caplog, environment, message):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with distributed.process_group() as rank:
+        assert rank == (0, 1, 0, 1)
+    assert (message or "") in caplog.text
+    assert bool(caplog.text) == (message is not None)
+
+
+def test_a_copy_of_the_data_elsewhere_is_gone_on_with(tiny_zoo, tmp_path):
+    """By ids, sizes and content; one that is another of the same size is scored anew."""
+    evaluate(NAME, tiny_zoo / "image", r=[0], output=tmp_path / "out")
+    shutil.copytree(tiny_zoo / "image", tmp_path / "moved", copy_function=shutil.copy)
+    seen = []
+    evaluate(NAME, tmp_path / "moved", r=[0], output=tmp_path / "out", progress=lambda *done: seen.append(done))
+    assert seen == []

@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tome_zoo.data.stamp import stamp
+from tome_zoo.data.stamp import Stamp
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation.conditions import Conditions, Timing
-from tome_zoo.evaluation.score_store import ScoreKey, ScoreStore, read_scores
+from tome_zoo.evaluation.score_store import ScoreKey, ScoreStore, read_scores, versions_before
 from tome_zoo.evaluation.shard import Shard, merge_shards
 
 KEY = ScoreKey(
     model="model.tag", weights="0123", r="8:-1", prop_attn=True, protocol="p@1", dtype="float32", dataset="things",
-    split="val", root="data", inputs="abcd",
+    split="val", inputs="abcd", versions=("torch 2.11",),
 )  # fmt: skip
 
+STAMP = Stamp(1, 2, 3)
 CPU = Conditions(device="cpu", batch_size=4, ranks=1, attention="fused")
 
 
@@ -26,7 +27,7 @@ def shard(**rows):
     """Scores by id, of one batch."""
     return Shard(
         ids=list(rows),
-        stamps=[(1, 2)] * len(rows),
+        stamps=[STAMP] * len(rows),
         scores=[np.array(row, dtype=np.float32) for row in rows.values()],
         timings=[Timing(next(iter(rows)), len(rows), 0.5, 7.0, CPU)],
     )
@@ -37,7 +38,7 @@ def test_what_is_written_is_read_by_the_next(tmp_path):
     store.add(shard(a=[1, 2], b=[3, 4]))
     store.add(shard(c=[5, 6]))
     other = ScoreStore(tmp_path, KEY)
-    assert other.done == {"a": (1, 2), "b": (1, 2), "c": (1, 2)}
+    assert other.done == {"a": STAMP, "b": STAMP, "c": STAMP}
     found = other.read()
     assert dict(zip(found.ids, np.stack(found.scores).tolist(), strict=True)) == {"a": [1, 2], "b": [3, 4], "c": [5, 6]}
     assert found.timings == [Timing("c", 1, 0.5, 7.0, CPU), Timing("a", 2, 0.5, 7.0, CPU)]
@@ -68,7 +69,7 @@ def test_nothing_is_there_before_it_is_flushed_and_no_half_after(tmp_path):
     assert ScoreStore(tmp_path, KEY).done == {}
 
 
-@pytest.mark.parametrize("name", ["model", "weights", "r", "protocol", "dtype", "dataset", "split", "root", "inputs"])
+@pytest.mark.parametrize("name", ["model", "weights", "r", "protocol", "dtype", "dataset", "split", "inputs"])
 def test_another_key_is_another_folder(tmp_path, name):
     store = ScoreStore(tmp_path, KEY, flush_seconds=0)
     store.add(shard(a=[1]))
@@ -167,18 +168,19 @@ def test_a_part_of_a_shard():
     assert [timing.batch for timing in part.timings] == ["c"]
 
 
-def test_a_stamp_tells_a_file_that_was_replaced(tmp_path):
-    path = tmp_path / "file"
-    assert stamp(path) == (-1, -1)
-    path.write_bytes(b"abc")
-    assert stamp(path)[0] == 3
+def test_scores_of_other_versions_are_told_and_not_mixed(tmp_path):
+    ScoreStore(tmp_path, KEY, flush_seconds=0).add(shard(a=[1]))
+    later = replace(KEY, versions=("av 15.0", "torch 2.12"))
+    assert versions_before(tmp_path, later) == ["av absent instead of 15.0", "torch 2.11 instead of 2.12"]
+    assert versions_before(tmp_path, KEY) == versions_before(tmp_path, replace(later, r="4")) == []
+    assert ScoreStore(tmp_path, later).done == {}
 
 
 def test_a_batch_is_timed_once_under_the_same_conditions(tmp_path):
     """The latest counts, so that a store does not grow with each rerun."""
     store = ScoreStore(tmp_path, KEY, flush_seconds=0)
     for seconds in (3.0, 2.0, 1.0):
-        store.add(Shard(["a"], [(1, 2)], [np.zeros(2)], [Timing("a", 1, seconds, 0.0, CPU)]))
+        store.add(Shard(["a"], [STAMP], [np.zeros(2)], [Timing("a", 1, seconds, 0.0, CPU)]))
     other = replace(CPU, batch_size=8)
-    store.add(Shard(["a"], [(1, 2)], [np.zeros(2)], [Timing("a", 1, 9.0, 0.0, other)]))
+    store.add(Shard(["a"], [STAMP], [np.zeros(2)], [Timing("a", 1, 9.0, 0.0, other)]))
     assert [(timing.seconds, timing.conditions) for timing in store.read().timings] == [(9.0, other), (1.0, CPU)]

@@ -210,11 +210,11 @@ def test_decord_and_pyav_give_the_same_views(write_video, video_spec, views_of, 
     monkeypatch.setattr(_video_frames, "_FEW", 0)
     reader = video.read(path)
     by_decord = video.views(reader, video_spec(), views_of(4, 3))
-    assert reader._decord is not None
+    assert reader.decoder == "decord"
     monkeypatch.setattr(_video_frames, "_decord_module", lambda: None)
     reader = video.read(path)
     assert torch.equal(video.views(reader, video_spec(), views_of(4, 3)), by_decord)
-    assert reader._decord is None
+    assert reader.decoder == "pyav"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -9,6 +9,7 @@ import timm
 import torch
 
 from tome_zoo.merge import unmerge
+from tome_zoo.system.compiler import cpp_compiler
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.block import MergingBlock
 from tome_zoo.transformer.patching import patch, unpatch
@@ -164,6 +165,7 @@ def test_compiled_whole(model, x):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.skipif(cpp_compiler() is None, reason="there is no C++ compiler, which torch.compile needs on a CPU")
 def test_compiled_to_machine_code(model, x):
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(model, fullgraph=True)(x), model(x), atol=1e-5, rtol=1e-4)

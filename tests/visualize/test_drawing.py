@@ -1,5 +1,7 @@
 """`draw`: which schedules and blocks, and whose models."""
 
+import io
+
 import numpy as np
 import pytest
 import timm
@@ -30,10 +32,10 @@ def test_a_timm_model_of_any_size_without_a_card(own_files):
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", img_size=(64, 96), depth=3).eval()
     drawing = tome_zoo.draw(tome_zoo.patch(model, r=5), own_files["image"])
-    assert drawing.subject.name == "vit_tiny_patch16_224"
+    assert drawing.subject.name == model.pretrained_cfg["architecture"] + "." + model.pretrained_cfg["tag"]
     assert drawing.sample.view.shape == (3, 64, 96)
     assert drawing.groups[0].n_tokens == 25 - 15
-    assert drawing.groups[0].prediction[0].label.startswith("class ")
+    assert drawing.groups[0].prediction[0].label in drawing.subject.labels
     with Image.open(own_files["image"]) as picture:
         shown = picture.convert("RGB").resize((16, 16), Image.Resampling.BICUBIC)
     centre = np.asarray(shown).astype(int)[8, 8]
@@ -64,3 +66,30 @@ def test_mistakes_are_told(own_files, models, tmp_path):
         tome_zoo.draw(model, path, r=[-1])
     with pytest.raises(MediaError):
         tome_zoo.draw(model, tmp_path / "none.png")
+
+
+def test_whatever_a_person_has(own_files, models):
+    path = own_files["image"]
+    expected = tome_zoo.draw(models["image"], path, r=24)
+    with Image.open(path) as picture:
+        shown = tome_zoo.draw("demo_image.shapes", picture.convert("RGB"), r=24)
+        turned = picture.convert("RGB").transpose(Image.Transpose.ROTATE_90)
+    assert (shown.groups[0].tokens == expected.groups[0].tokens).all()
+    assert shown.sample.name == "input"
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was held on its side: turn by 90 degrees clockwise
+    buffer = io.BytesIO()
+    turned.save(buffer, "PNG", exif=exif)
+    buffer.seek(0)
+    upright = tome_zoo.draw(models["image"], buffer, r=24)
+    assert (upright.sample.view == expected.sample.view).all()
+
+
+def test_the_drawn_part_of_a_long_recording_is_named(models):
+    noise = np.random.default_rng(0).normal(0, 0.1, 16000 * 4).astype(np.float32)
+    long = tome_zoo.draw(models["audio"], noise, r=24, rate=16000)
+    assert long.sample.coverage == "0.0 to 2.6 s of 4.0 s"
+    assert tome_zoo.draw(models["audio"], noise[: int(16000 * 2.6)], r=24, rate=16000).sample.coverage == ""
+    frames = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    clip = tome_zoo.draw(models["video"], frames, r=24, rate=10)
+    assert clip.rows[0][0].lines == ("1.6 to 2.4 s of 4.0 s",)

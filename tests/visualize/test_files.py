@@ -74,10 +74,12 @@ def test_mp4_plays_the_frames_at_true_speed(drawings, tmp_path):
         assert np.abs(frame[: expected.shape[0], : expected.shape[1]] - expected).mean() < 6
 
 
-def test_mp4_of_odd_sides_gets_an_even_one(tmp_path):
+def test_mp4_of_odd_sides_gets_an_even_one():
     frames = [Image.new("RGB", (33, 17), (200, 0, 0))] * 3
-    write_mp4(frames, tmp_path / "odd.mp4", 7.5)
-    with av.open(str(tmp_path / "odd.mp4")) as container:
+    buffer = io.BytesIO()
+    write_mp4(frames, buffer, 7.5)
+    buffer.seek(0)
+    with av.open(buffer) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (34, 18)
         assert float(stream.average_rate) == 7.5
@@ -88,11 +90,14 @@ def test_gif_plays_in_a_circle(drawings, tmp_path):
     with Image.open(drawing.save(tmp_path / "clip.gif")) as gif:
         assert gif.n_frames == 8
         assert gif.info["loop"] == 0
+        colours = set()
         for number in range(8):
             gif.seek(number)
             assert gif.info["duration"] == 100
             shown = np.asarray(gif.convert("RGB")).astype(int)
             assert np.abs(shown - np.asarray(drawing.frames[number])).mean() < 6
+            colours |= set(np.unique(shown @ [1, 256, 65536]).tolist())
+        assert len(colours) <= 256  # the same in all frames
 
 
 class Sources(HTMLParser):

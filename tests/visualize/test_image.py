@@ -45,3 +45,14 @@ def test_long_words_are_shortened_in_the_middle():
     assert short.startswith("a ver")
     assert short.endswith("hold")
     assert fitted("short", face, 120) == "short"
+
+
+def test_other_reducers_are_named_and_dropped_tokens_counted(own_files, models):
+    model = tome_zoo.create_model("demo_image.shapes", pretrained=True)
+    model.reducer = "random"
+    (groups,) = tome_zoo.draw(model, own_files["image"], r=24).groups
+    assert titles([groups]) == ["r = 24, random"]
+    assert groups.n_dropped == 144 - 48
+    assert caption(groups)[1] == "96 dropped, drawn with what stands in"
+    (merged,) = tome_zoo.draw(models["image"], own_files["image"], r=24).groups
+    assert (merged.reducer, merged.n_dropped) == ("", 0)

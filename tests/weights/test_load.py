@@ -108,3 +108,28 @@ def test_distilled_deit_is_another_model(golden):
     state = {k.removeprefix("weights."): v for k, v in golden("deit_distilled").items() if k.startswith("weights.")}
     with pytest.raises(CheckpointError, match=r"3 unexpected \(dist_token, head_dist.bias.*1 mis-shaped \(pos_embed"):
         load_state(model, state, source="file")
+
+
+@pytest.mark.parametrize("use_ema", [None, True, False])
+def test_create_model_chooses_between_raw_and_averaged_weights(model, tmp_path, use_ema):
+    raw = {f"module.{key}": value for key, value in model.state_dict().items()}
+    averaged = {f"module.{key}": value + 1 for key, value in model.state_dict().items()}
+    torch.save({"model": raw, "model_ema": averaged}, tmp_path / "w.pth")
+    loaded = tome_zoo.create_model(NAME, weights=tmp_path / "w.pth", use_ema=use_ema, **TINY)
+    expected = model.head.weight + (0 if use_ema is False else 1)
+    assert torch.equal(loaded.head.weight, expected)
+
+
+@pytest.mark.parametrize("classes", [7, 0])
+def test_a_classifier_of_another_size_is_new_only_where_asked(model, tmp_path, classes, caplog):
+    path = write(tmp_path / "w.safetensors", model)
+    shape = {key: value for key, value in TINY.items() if key != "num_classes"}
+    with pytest.raises(CheckpointError, match=r"head.weight \(4, 24\).*The file has 4 classes: pass num_classes=4"):
+        tome_zoo.create_model(NAME, weights=path, **shape)
+    loaded = tome_zoo.create_model(NAME, weights=path, num_classes=classes, **shape)
+    assert torch.equal(loaded.blocks[0].attn.qkv.weight, model.blocks[0].attn.qkv.weight)
+    assert loaded.num_classes == classes
+    assert (f"the classifier of {classes} classes is new" in caplog.text) == (classes > 0)
+    if classes:
+        assert 0.01 < loaded.head.weight.std() < 0.03
+        assert torch.equal(loaded.head.bias, torch.zeros(classes))

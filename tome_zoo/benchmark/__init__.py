@@ -16,6 +16,7 @@ from tome_zoo.benchmark.settings import COMPILE_MODES, BenchmarkSettings
 from tome_zoo.benchmark.timing import StepTiming
 from tome_zoo.benchmark.variants import Variant
 from tome_zoo.errors import TomeZooError
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.system.devices import DTYPES, choose_device
 
 __all__ = ["COMPILE_MODES", "BenchmarkSettings", "Record", "benchmark"]
@@ -124,10 +125,10 @@ def _figures(
     subject: Subject, form: Variant, base: Variant, seen: StepTiming, unmerged: StepTiming, batch_size: int
 ) -> dict[str, Any]:
     """The fields of a record that belong to one form."""
-    score = subject.score(form.r)
+    score = subject.score(form.r) if form.reducer == DEFAULT_REDUCER else None
     found: dict[str, Any] = {
         "variant": "unmerged" if form.r is None else "explicit" if form.explicit else "merging",
-        "r": None if form.r is None else schedule.format(form.r),
+        "r": None if form.r is None else schedule.format(form.r), "reducer": form.reducer,
         "status": seen.status, "reason": seen.reason, "attention": form.attention,
     }  # fmt: skip
     found |= dict(zip(("score", "metric", "score_source"), score or (None, None, None), strict=True))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import compose, merge_count
-from tome_zoo.transformer.block import MergingBlock, State
+from tome_zoo.transformer.block import BlockReducer, MergingBlock, State
 from tome_zoo.transformer.patching import share_parameters
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
@@ -33,6 +33,8 @@ def explicit(model: MergingVisionTransformer) -> MergingVisionTransformer:
         raise UnsupportedModelError(
             f"explicit expected a merging transformer, got {type(model).__name__}: call tome_zoo.patch on it first"
         )
+    if not model.reducer.is_default:
+        raise UnsupportedModelError(f"explicit writes out the default matching, not {model.reducer.name!r}")
     same = share_parameters(model)
     for block in same.blocks:
         block.__class__ = ExplicitBlock
@@ -44,7 +46,14 @@ class ExplicitBlock(MergingBlock):
     """`MergingBlock` without fused attention and fast path; the last one is computed whole, as the paper's is."""
 
     def merging_forward(
-        self, x: Tensor, size: Tensor | None, trace: Tensor | None, r: int, protected: int, prop_attn: bool
+        self,
+        x: Tensor,
+        size: Tensor | None,
+        trace: Tensor | None,
+        r: int,
+        protected: int,
+        prop_attn: bool,
+        reducer: BlockReducer | None = None,
     ) -> State:
         """As `MergingBlock.merging_forward`."""
         attended, keys = attend(self.attn, self.norm1(x), size if prop_attn else None)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tome_zoo import registry, schedule
 from tome_zoo.cards import ModelCard, model_card, model_cards
+from tome_zoo.cards.timm_models import full_name
 from tome_zoo.errors import CardError, TomeZooError, UnsupportedModelError
 from tome_zoo.schedule import R
 from tome_zoo.transformer import patching
@@ -109,13 +110,14 @@ def find_subject(name: str, overrides: Mapping[str, Any] | None = None) -> Subje
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise CardError(f"{key!r} cannot be set; {hint}The fields are {', '.join(fields)}")
-    if name in model_cards():
-        registry.create_model(name, device="meta", **overrides)
-    elif not _known_to_timm(name):
+    full = name if name in model_cards() else full_name(name)
+    if full is None:
         near = difflib.get_close_matches(name, [*model_cards(), *timm.list_models(), *timm.list_pretrained()], n=4)
         hint = f"did you mean {' or '.join(near)}?" if near else "`tome-zoo list` names the zoo's"
         raise CardError(f"neither the zoo nor timm {timm.__version__} has a model {name!r}; {hint}")
-    return Subject(name, overrides)
+    if full in model_cards():
+        registry.create_model(full, device="meta", **overrides)
+    return Subject(full, overrides)
 
 
 def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> ModelPair:
@@ -175,13 +177,6 @@ def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
 
 def _plain(model: nn.Module) -> bool:
     return patching.unsupported_reason(model) is None
-
-
-def _known_to_timm(name: str) -> bool:
-    try:
-        return timm.is_model(name) and timm.models.get_pretrained_cfg(name) is not None
-    except RuntimeError:  # the architecture exists, the tag does not
-        return False
 
 
 def _build_timm(subject: Subject) -> tuple[nn.Module, tuple[int, ...]]:

@@ -10,6 +10,7 @@ import timm
 import torch
 
 import tome_zoo
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.system import devices, jsonl
 from tome_zoo.system.files import atomic_write, locked
 from tome_zoo.system.provenance import now
@@ -28,6 +29,7 @@ class Record:
         variant: "unmerged" is timm's own model, with which the others are compared; "merging" is ours, "explicit" is
             merging with every step written out.
         r: Merging schedule as the command line writes it; None for "unmerged".
+        reducer: How tokens are reduced.
         overrides: Architecture fields that differ from the card's.
         input: Shape of one input: channels, frames of a clip, height, width.
         parameters: Of the model, in units of one.
@@ -54,6 +56,7 @@ class Record:
     source: str
     variant: str
     r: str | None
+    reducer: str = DEFAULT_REDUCER
     overrides: dict[str, Any]
     input: tuple[int, ...] | None = None
     parameters: int | None = None

@@ -7,6 +7,7 @@ import torch
 
 from tome_zoo import schedule
 from tome_zoo.errors import TomeZooError
+from tome_zoo.merge import DEFAULT_REDUCER, get_reducer
 from tome_zoo.schedule import R
 from tome_zoo.system.devices import DTYPES
 
@@ -19,6 +20,7 @@ class BenchmarkSettings:
 
     Attributes:
         r: Merging schedules; None takes those of the card, and 0 and 8 for timm's models.
+        reducers: Names of `tome_zoo.merge.list_reducers()` with options; each is timed at each r.
         batch_sizes: Inputs a forward.
         dtypes: Names among `system.devices.DTYPES`: of weights and activations; in training of autocast.
         device: Where.
@@ -33,6 +35,7 @@ class BenchmarkSettings:
     """
 
     r: Sequence[R] | None = None
+    reducers: Sequence[str] = (DEFAULT_REDUCER,)
     batch_sizes: Sequence[int] = (1,)
     dtypes: Sequence[str] = ("float32",)
     device: torch.device
@@ -46,7 +49,9 @@ class BenchmarkSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be timed, before anything is built."""
-        for name in ("r", "batch_sizes", "dtypes"):
+        for reducer in self.reducers:
+            get_reducer(reducer)
+        for name in ("r", "reducers", "batch_sizes", "dtypes"):
             if getattr(self, name) is not None and not len(getattr(self, name)):
                 raise TomeZooError(f"{name} should name at least one, got none")
         for entry in self.r or ():

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tome_zoo.benchmark.records import Record
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.reports.numbers import format_number, format_percent, format_ratio
 
 METRICS = {"top1": "top-1", "map": "mAP"}
@@ -47,6 +48,7 @@ def table(records: Sequence[Record]) -> Table:
         cells += [format_number(record.first_call_seconds)] * compiled
         cells += ["-" if record.score is None else f"{record.score:.2f}"] * scored
         explicit = ", explicit" * (record.variant == "explicit")
+        explicit += f", {record.reducer}" * (record.reducer != DEFAULT_REDUCER)
         made.add_row("timm, unmerged" if record.r is None else f"r = {record.r}{explicit}", *cells)
     return made
 

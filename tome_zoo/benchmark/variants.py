@@ -13,7 +13,9 @@ from tome_zoo.benchmark import models, timing
 from tome_zoo.benchmark.explicit import explicit
 from tome_zoo.benchmark.models import Cost, ModelPair, Subject
 from tome_zoo.benchmark.settings import BenchmarkSettings
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.schedule import R
+from tome_zoo.system.compiler import require_compiler
 from tome_zoo.system.devices import DTYPES
 from tome_zoo.transformer import patching
 from tome_zoo.transformer.paths import attention_path
@@ -25,10 +27,12 @@ class Variant:
     """One form of a model: timm's own (r is None), or merging at r; without `model` where it cannot be had.
 
     Attributes:
+        reducer: How it reduces tokens.
         explicit: Merging with every step written out, instead of ours.
     """
 
     r: R | None
+    reducer: str = DEFAULT_REDUCER
     model: nn.Module | None = None
     cost: Cost | None = None
     status: str = "ok"
@@ -43,12 +47,12 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
     try:
         built = models.build(subject, settings.device, torch.float32 if settings.train else DTYPES[dtype])
         built.unmerged.requires_grad_(settings.train)  # parameters are shared
-        forms = [Variant(None, built.unmerged, models.cost(built.unmerged, None, built.shape))]
+        forms = [Variant(None, model=built.unmerged, cost=models.cost(built.unmerged, None, built.shape))]
     except Exception as error:
         status, reason = timing.status_and_reason(error)
         return None, [Variant(r, status=status, reason=reason) for r in (None, *schedules)]
     if built.merging is not None:
-        forms += [_merging(built.merging, r, built.shape) for r in schedules]
+        forms += [_merging(built.merging, r, built.shape, name) for name in settings.reducers for r in schedules]
         if settings.explicit:
             written_out = explicit(built.merging)
             forms += [replace(_merging(written_out, r, built.shape), explicit=True) for r in schedules]
@@ -65,15 +69,16 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
     return built, forms
 
 
-def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...]) -> Variant:
+def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...], reducer: str = DEFAULT_REDUCER) -> Variant:
     try:
-        cost = models.cost(model, r, shape)
         form = patching.share_parameters(model)
+        form.reducer = reducer
+        cost = models.cost(form, r, shape)
         form.r = r
     except Exception as error:
         status, reason = timing.status_and_reason(error)
-        return Variant(r, status=status, reason=reason)
-    return Variant(r, form, cost)
+        return Variant(r, reducer, status=status, reason=reason)
+    return Variant(r, reducer, form, cost)
 
 
 def _configure(form: Variant, settings: BenchmarkSettings) -> None:
@@ -89,6 +94,7 @@ def _configure(form: Variant, settings: BenchmarkSettings) -> None:
             options = {"mode": "reduce-overhead"}
         elif settings.compile == "graph" and settings.device.type == "cpu":
             options = {"options": {"freezing": True}}
+        require_compiler(settings.device.type)
         nn.Module.compile(model, dynamic=False, **options)
 
 

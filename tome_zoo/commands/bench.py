@@ -21,6 +21,12 @@ class CompileMode(StrEnum):
 def bench(
     names: Names,
     r: Schedules = None,
+    reducer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE,...]", help="How tokens are reduced; repeatable  [default: bipartite]"
+        ),
+    ] = None,
     batch_size: Annotated[list[int], typer.Option(min=1, help="Inputs a forward; repeatable.")] = [1],  # noqa: B006
     dtype: Annotated[list[Dtype], typer.Option(help="Of weights and activations; repeatable.")] = [Dtype.float32],  # noqa: B006
     settings: Annotated[
@@ -64,7 +70,8 @@ def bench(
     found: list[records.Record] = []
     with progress_bar("bench", "cells") as progress:
         cells = benchmark(
-            chosen, r=schedules, overrides=overrides, batch_sizes=batch_size, dtypes=[item.value for item in dtype],
+            chosen, r=schedules, overrides=overrides, reducers=reducer or ["bipartite"], batch_sizes=batch_size,
+            dtypes=[item.value for item in dtype],
             device=device, threads=threads, compile=None if mode is None else mode.value, train=train,
             checkpointing=checkpointing, explicit=explicit, seconds=seconds, rounds=rounds, progress=progress,
         )  # fmt: skip

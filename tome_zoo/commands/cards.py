@@ -39,14 +39,20 @@ def info(name: Name, r: Schedules = None, cards: Cards = None, as_json: Json = F
     show_json(data) if as_json else show(*details_view(data))
 
 
-def fetch(name: Name, cards: Cards = None, verbose: Verbose = 0, as_json: Json = False) -> None:
+def fetch(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Download it anew even if it is at hand.")] = False,
+    cards: Cards = None,
+    verbose: Verbose = 0,
+    as_json: Json = False,
+) -> None:
     """Download the weights of a model into the cache, check them, and print where they are."""
     from tome_zoo.cards import model_card
-    from tome_zoo.weights.fetch import fetch as get
+    from tome_zoo.weights.fetch import fetch as download
 
     card = model_card(name)
     if card.weights is None:
         fail(f"the card of {name} names no weights: bring a file with --weights")
     with progress_bar(name, "bytes") as progress:
-        path = get(card.weights, progress=progress)
+        path = download(card.weights, progress=progress, force=force)
     show_json({"name": name, "path": str(path)}) if as_json else typer.echo(path)

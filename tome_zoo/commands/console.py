@@ -43,6 +43,15 @@ class Group(TyperGroup):
             raise
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        except typer.Exit:  # a RuntimeError of click's
+            raise
+        except (MemoryError, RuntimeError) as error:
+            from tome_zoo.system.memory import is_out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).strip().splitlines() or ["refused by the system"]
+            fail(f"out of memory ({reason[0]}): lower --batch-size or --workers, or free memory")
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -10,12 +10,12 @@ from tome_zoo.commands.options import Device
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder of data, results and picture.")] = Path("tome-zoo-demo"),
+    output: Annotated[Path, typer.Option(help="Folder of data, results, plot and page.")] = Path("tome-zoo-demo"),
     device: Device = None,
     verbose: Verbose = 0,
     as_json: Json = False,
 ) -> None:
-    """Make three small data sets, evaluate the three embedded models at several r, and draw the trade-off."""
+    """Make three small data sets, evaluate the embedded models at several r, and write tables, a plot and a page."""
     from tome_zoo.demo.run import run_demo
     from tome_zoo.reports import tables
 
@@ -26,3 +26,4 @@ def demo(
         return
     show(*map(tables.results_table, tables.group_results(done.results)))
     show(f"written: {done.results_file}, {done.csv_file}, {done.plot_file}  ({done.seconds:.0f} s)")
+    show(f"to explore, open {done.page_file.resolve()}")

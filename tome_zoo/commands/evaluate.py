@@ -23,6 +23,8 @@ from tome_zoo.commands.options import (
     Dtype,
     Ema,
     Names,
+    PropAttn,
+    Reducer,
     Root,
     Schedules,
     Settings,
@@ -40,6 +42,8 @@ def eval_command(
     names: Names,
     data: Root,
     r: Schedules = None,
+    reducer: Reducer = None,
+    prop_attn: PropAttn = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Views a forward.")] = 32,
     device: Device = None,
     dtype: Annotated[Dtype, typer.Option(help="Of weights and activations.")] = Dtype.float32,
@@ -72,6 +76,8 @@ def eval_command(
 
     chosen = [model_card(name) for name in expand_names(names)]
     given = parse_schedules(r) if r else None
+    if update_card and (reducer or prop_attn is not None):
+        fail("--update-card states the model as its card has it: leave out --reducer and --prop-attn")
     if update_card and (weights or limit or settings):
         fail("--update-card states the whole split and the card's own weights: leave out --weights, --set and --limit")
     if weights and len(chosen) > 1:
@@ -83,7 +89,8 @@ def eval_command(
     options: dict[str, Any] = {
         "protocol": protocol, "dataset": dataset, "split": split, "weights": weights, "batch_size": batch_size,
         "device": device, "dtype": dtype.value, "workers": workers, "limit": limit, "data_format": data_format,
-        "overrides": read_one_setting(settings or []), "resume": not fresh, "use_ema": ema,
+        "overrides": read_one_setting(settings or []), "resume": not fresh, "use_ema": ema, "reducer": reducer,
+        "prop_attn": prop_attn,
     }  # fmt: skip
     results: list[Result] = []
     refused: dict[str, str] = {}

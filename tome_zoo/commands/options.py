@@ -43,6 +43,16 @@ Ema = Annotated[
     bool | None,
     typer.Option("--ema/--no-ema", help="Of raw and averaged weights in a file, which; else as timm chooses."),
 ]
+PropAttn = Annotated[
+    bool | None,
+    typer.Option("--prop-attn/--no-prop-attn", help="Weigh merged tokens by size in attention  [default: the card's]"),
+]
+Reducer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[:OPTION=VALUE,...]", help="How tokens are reduced, e.g. kmeans:rounds=5  [default: bipartite]"
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; without it CUDA where there is a device.")]
 Root = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder of the data set.", show_default=False)]
 Schedules = Annotated[

@@ -11,7 +11,10 @@ from tome_zoo.commands.console import Cards, Json, Verbose, note, show, show_jso
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results, or several of them below it.")],
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a table with speed-ups.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw the trade-offs (PNG, SVG, PDF).")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also plot the trade-offs (PNG, SVG, PDF).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write a page of HTML to explore.")
+    ] = None,
     cards: Cards = None,
     verbose: Verbose = 0,
     as_json: Json = False,
@@ -28,5 +31,9 @@ def report(
     if plot is not None:
         from tome_zoo.reports.plot import plot_tradeoff
 
-        note(f"picture: {plot_tradeoff(results, plot)}")
+        note(f"plot: {plot_tradeoff(results, plot)}")
+    if output is not None:
+        from tome_zoo.reports.page.write import write_results_page
+
+        note(f"page: {write_results_page(results, folder, output)}")
     show_json([item.to_json() for item in compared]) if as_json else show(comparison.comparison_table(compared))

@@ -6,13 +6,24 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Verbose, fail, progress_bar
-from tome_zoo.commands.options import Device, Name, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import (
+    Device,
+    Ema,
+    Name,
+    Reducer,
+    Schedules,
+    Settings,
+    Weights,
+    parse_schedules,
+    read_one_setting,
+)
 
 
 def show(
     name: Name,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Images, videos or sounds.")],
     r: Schedules = None,
+    reducer: Reducer = None,
     block: Annotated[
         str | None, typer.Option(metavar="K|all", help="Behind which block, from 1; without it the last.")
     ] = None,
@@ -33,6 +44,8 @@ def show(
         typer.Option(metavar="WAV", help="Write the sound that is left, too, and the original beside it."),
     ] = None,
     weights: Weights = None,
+    settings: Settings = None,
+    ema: Ema = None,
     device: Device = None,
     cards: Cards = None,
     verbose: Verbose = 0,
@@ -54,8 +67,11 @@ def show(
     _refuse_overwriting(files, target, listen)
     if listen is not None:
         saving.check_listen(listen, card.modality, len(files))
+    options = read_one_setting(settings or []) | ({} if ema is None else {"use_ema": ema})
     with progress_bar("fetching weights", "bytes") as progress:
-        model = registry.create_model(name, pretrained=True, weights=weights, progress=progress)
+        model = registry.create_model(card.name, pretrained=True, weights=weights, progress=progress, **options)
+    if reducer is not None:
+        model.reducer = reducer
     model.to(choose_device(device))
     drawn, unreadable = [], []
     with progress_bar("drawing", "files") as progress:

@@ -10,6 +10,7 @@ from tome_zoo.demo import write_data
 from tome_zoo.evaluation import evaluator
 from tome_zoo.evaluation.results import RESULTS, Result
 from tome_zoo.reports import plot, tables
+from tome_zoo.reports.page.write import write_results_page
 
 Progress = Callable[[int, int, str], None]
 MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
@@ -23,7 +24,8 @@ class Demo:
         results: One for each model and r.
         results_file: `results.jsonl`; a later run into the same folder appends to it.
         csv_file: The results of this run as a table with speed-ups.
-        plot_file: Their picture.
+        plot_file: Their plot.
+        page_file: The report as a page to explore.
         seconds: What it took, data included.
     """
 
@@ -31,6 +33,7 @@ class Demo:
     results_file: Path
     csv_file: Path
     plot_file: Path
+    page_file: Path
     seconds: float
 
 
@@ -43,12 +46,12 @@ def run_demo(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Demo:
-    """Write the validation data, evaluate each model at every r of its card, and draw the trade-off.
+    """Write the validation data, evaluate each model at every r of its card, draw the trade-off, and write a page.
 
     timm's unmerged model with the same weights is timed in turn with the r's, batch by batch, in the same run.
 
     Args:
-        output: Folder of data, results and picture.
+        output: Folder of data, results, plot and page.
         models: Names of embedded models.
         device: None means CUDA where there is a device, else the CPU.
         batch_size: Views a forward.
@@ -82,6 +85,7 @@ def run_demo(
         results_file=output / RESULTS,
         csv_file=tables.write_csv(results, output / "tradeoff.csv"),
         plot_file=plot.plot_tradeoff(results, output / "tradeoff.png"),
+        page_file=write_results_page(results, output, output / "report.html"),
         seconds=time.monotonic() - begin,
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tome_zoo.data.decode import Decoded, decode
-from tome_zoo.data.stamp import Stamp, stamp
+from tome_zoo.data.stamp import Stamp, is_unchanged
 from tome_zoo.evaluation.plan import Plan
 
 
@@ -49,12 +49,14 @@ def scored_indices(plan: Plan, stored: Sequence[dict[str, Stamp]]) -> list[set[i
         plan: The evaluation.
         stored: At each r the stamps of the samples that have scores, by id.
     """
-    samples, now = plan.data.samples, dict[int, Stamp]()
+    samples, known = plan.data.samples, dict[tuple[int, Stamp], bool]()
     found = []
     for stamps in stored:
-        scored = [i for i in plan.chosen if samples[i].id in stamps]
-        now |= {i: stamp(samples[i].path) for i in scored if i not in now}
-        found.append({i for i in scored if stamps[samples[i].id] == now[i]})
+        scored = [(i, stamps[samples[i].id]) for i in plan.chosen if samples[i].id in stamps]
+        for i, before in scored:
+            if (i, before) not in known:
+                known[i, before] = is_unchanged(samples[i].path, before)
+        found.append({i for i, before in scored if known[i, before]})
     return found
 
 

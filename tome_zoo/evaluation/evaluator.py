@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,13 +15,15 @@ from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
+from tome_zoo.evaluation.agreement import require_agreement
 from tome_zoo.evaluation.batches import pending, scored_indices
 from tome_zoo.evaluation.plan import DECODERS, PACKAGES, Plan, match_data, unique_schedules
 from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
-from tome_zoo.evaluation.score_store import ScoreStore
+from tome_zoo.evaluation.score_store import ScoreStore, versions_before
 from tome_zoo.evaluation.summary import collect_results, earlier_results
+from tome_zoo.merge import AnyReducer
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
@@ -28,6 +31,8 @@ from tome_zoo.system.devices import DTYPES, choose_device, decoders
 from tome_zoo.transformer.macs import count_macs
 from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Prediction", "evaluate", "predict"]
 
@@ -37,6 +42,8 @@ def evaluate(
     data: Dataset | str | Path,
     *,
     r: R | Sequence[R] = (0,),
+    prop_attn: bool | None = None,
+    reducer: AnyReducer | None = None,
     protocol: ProtocolCard | str | None = None,
     dataset: DatasetCard | str | None = None,
     split: str | None = None,
@@ -68,6 +75,8 @@ def evaluate(
             is prepared for and named after its `pretrained_cfg`. The weights and settings of a model are not changed.
         data: From `open_dataset`, or its folder.
         r: Schedules to run; a list is several schedules, so a block-by-block one is written [[9, 0, 4]].
+        prop_attn: Whether attention weighs merged tokens by size; None leaves it as the model has it.
+        reducer: How tokens are reduced, by name or as a function; None leaves it as the model has it.
         protocol: Card or name; None means the model card's.
         dataset: Card or name of what lies at `data`; None means the model card's.
         split: None means the data set's validation split.
@@ -107,12 +116,17 @@ def evaluate(
             source = _load(model, weights, {**(overrides or {}), **({} if use_ema is None else {"use_ema": use_ema})})
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
             network = _on_device(source, device, dtype, keep=not isinstance(model, str))
+            if prop_attn is not None:
+                network.prop_attn = prop_attn
+            if reducer is not None:
+                network.reducer = reducer
             on = next(network.parameters()).device
             schedules = unique_schedules(r, len(source.blocks))
             plan = Plan(
                 card=source.card,
                 weights=weights_digest(source),
-                prop_attn=source.prop_attn,
+                prop_attn=network.prop_attn,
+                reducer=network.reducer,
                 data=found,
                 protocol=rule,
                 schedules=schedules,
@@ -130,6 +144,10 @@ def evaluate(
                 versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]),
                 date=provenance.now(),
             )
+        require_agreement(plan, resume)
+        with distributed.raise_together():
+            if output is not None and rank.rank == 0:
+                _tell_other_versions(plan, output)
             runs = [
                 Run(
                     item,
@@ -161,6 +179,14 @@ def _check_options(dtype: str, **counts: int | None) -> None:
         least = 0 if name == "workers" else 1
         if number is not None and number < least:
             raise TomeZooError(f"{name} should be at least {least}, got {number}")
+
+
+def _tell_other_versions(plan: Plan, output: str | Path) -> None:
+    if differences := versions_before(output, plan.key(plan.schedules[0])):
+        log.warning(
+            "%s holds scores of %s made with %s: they are kept, and those of today are computed anew",
+            output, plan.card.name, ", ".join(differences),
+        )  # fmt: skip
 
 
 def _load(model: nn.Module | str, weights: str | Path | None, options: Mapping[str, Any]) -> ZooModel:

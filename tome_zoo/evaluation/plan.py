@@ -14,12 +14,13 @@ from tome_zoo.data.dataset import Dataset, open_dataset
 from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.evaluation.conditions import Conditions
 from tome_zoo.evaluation.score_store import ScoreKey
+from tome_zoo.merge import Reducer
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.system import provenance
 
 PACKAGES = ("torch", "timm", "numpy")
-DECODERS = {"image": ("pillow",), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
+DECODERS = {"image": ("pillow", "torchvision"), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
 NOT_IN_SCORES = {"summary"}  # fields of a protocol that say nothing of how it scores
 
 
@@ -31,6 +32,7 @@ class Plan:
         card: The model's, with overrides.
         weights: Digest of the model's tensors.
         prop_attn: Whether attention weighs tokens by size.
+        reducer: How tokens are reduced.
         schedules: Each once.
         attention: What computes attention at each of them and at 0, by r as the command line writes it.
         chosen: Indices of the samples.
@@ -47,6 +49,7 @@ class Plan:
     card: ModelCard
     weights: str
     prop_attn: bool
+    reducer: Reducer
     data: Dataset
     protocol: ProtocolCard
     schedules: tuple[R, ...]
@@ -81,12 +84,13 @@ class Plan:
             weights=self.weights,
             r=schedule.format(r),
             prop_attn=self.prop_attn,
+            reducer=self.reducer.identity,
             protocol=self.protocol.id,
             dtype=self.dtype,
             dataset=self.data.card.name,
             split=self.data.split,
-            root=str(self.data.root.resolve()),
             inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
+            versions=tuple(f"{name} {version}" for name, version in self.versions.items() if name != "python"),
         )
 
     def conditions(self, r: R) -> Conditions:
@@ -103,7 +107,8 @@ class Plan:
         return {
             "model": self.card.name, "modality": self.card.modality, "dataset": self.data.card.name,
             "split": self.data.split, "protocol": self.protocol.id, "n_expected": len(self.chosen),
-            "views": self.n_views, "prop_attn": self.prop_attn, "weights": self.weights, "dtype": self.dtype,
+            "views": self.n_views, "prop_attn": self.prop_attn, "reducer": self.reducer.name,
+            "weights": self.weights, "dtype": self.dtype,
             "limit": self.limit, "versions": self.versions, "commit": provenance.commit(), "date": self.date,
         }  # fmt: skip
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tome_zoo import schedule
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.system import jsonl
 from tome_zoo.system.files import atomic_write, locked
 
@@ -47,6 +48,7 @@ class Result:
         n_failed: Samples without one; `failed` says why.
         tokens: Tokens that leave each block, prefix tokens included.
         views: Views of a sample.
+        reducer: How tokens are reduced.
         weights: Leading hex digits of the SHA-256 of the model's tensors.
         attention: The kernel that computed attention.
         ranks: Processes that shared the work.
@@ -78,6 +80,7 @@ class Result:
     tokens: tuple[int, ...]
     views: int
     prop_attn: bool
+    reducer: str = DEFAULT_REDUCER
     weights: str
     batch_size: int
     dtype: str

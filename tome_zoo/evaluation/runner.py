@@ -21,7 +21,7 @@ from tome_zoo.evaluation.score_store import ScoreStore
 from tome_zoo.evaluation.shard import Shard
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
-from tome_zoo.system.memory import track_peak
+from tome_zoo.system.memory import is_out_of_memory, track_peak
 from tome_zoo.transformer import patching
 from tome_zoo.transformer.macs import Macs
 
@@ -214,7 +214,7 @@ def _forward(lane: _Lane, views: Tensor) -> tuple[NDArray[np.float32], float]:
                 seconds = time.perf_counter() - begin
             return logits.float().cpu().numpy(), seconds
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             message = f"out of memory on {views.device} at {size} views a forward"
         size = min(size, len(views)) // 2
@@ -224,10 +224,6 @@ def _forward(lane: _Lane, views: Tensor) -> tuple[NDArray[np.float32], float]:
         lane.conditions = replace(lane.conditions, batch_size=size)
         if views.is_cuda:
             torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -13,7 +13,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,23 @@ class ScoreKey:
 
     Attributes:
         weights: Digest of the model's tensors.
+        reducer: How tokens are reduced.
         protocol: "name@version".
-        root: Folder of the data.
         inputs: Digest of the architecture and the preprocessing.
+        versions: Of the packages that decode and compute, each "name version".
     """
 
     model: str
     weights: str
     r: str
     prop_attn: bool
+    reducer: str
     protocol: str
     dtype: str
     dataset: str
     split: str
-    root: str
     inputs: str
+    versions: tuple[str, ...]
 
     @property
     def digest(self) -> str:
@@ -172,9 +174,25 @@ def read_key(folder: Path) -> ScoreKey:
         DataError: If there is none.
     """
     try:
-        return ScoreKey(**json.loads((folder / KEY).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        fields = json.loads((folder / KEY).read_text(encoding="utf-8"))
+        return ScoreKey(**fields | {"versions": tuple(fields["versions"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{folder}: expected a folder of scores with a {KEY} ({error})") from None
+
+
+def versions_before(output: str | Path, key: ScoreKey) -> list[str]:
+    """In what versions scores differ from a key that is all the same otherwise: "torch 2.11.0 instead of 2.12.0"."""
+    found: set[str] = set()
+    for path in (Path(output) / "scores").glob(f"*/{KEY}"):
+        try:
+            other = read_key(path.parent)
+        except DataError:
+            continue
+        if other != key and replace(other, versions=key.versions) == key:
+            now, before = (dict(text.split(" ", 1) for text in versions) for versions in (key.versions, other.versions))
+            names = sorted(name for name in now | before if now.get(name) != before.get(name))
+            found |= {f"{name} {before.get(name, 'absent')} instead of {now.get(name, 'none')}" for name in names}
+    return sorted(found)
 
 
 def _claim(folder: Path, key: ScoreKey) -> None:

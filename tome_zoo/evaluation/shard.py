@@ -58,7 +58,7 @@ class Shard:
             np.savez(
                 file,
                 ids=_texts(self.ids),
-                stamps=np.array(self.stamps, dtype=np.int64).reshape(-1, 2),
+                stamps=np.array(self.stamps, dtype=np.int64).reshape(-1, 3),
                 scores=np.stack(self.scores) if self.scores else np.empty((0, 0)),
                 batches=_texts([timing.batch for timing in self.timings]),
                 timings=np.array(
@@ -77,7 +77,7 @@ class Shard:
             columns = (arrays[name].tolist() for name in ("batches", "timings", "conditions_of"))
             return cls(
                 ids=ids,
-                stamps=[(int(size), int(changed)) for size, changed in arrays["stamps"]],
+                stamps=[Stamp(*map(int, row)) for row in arrays["stamps"]],
                 scores=list(arrays["scores"]) if with_scores else [np.empty(0)] * len(ids),
                 timings=[
                     Timing(batch, int(samples), seconds, peak, known[number])

@@ -6,15 +6,26 @@
 
 from tome_zoo.merge.bipartite import SCORES, Pairs, assignment, best_partners, match, merge_pairs, pair
 from tome_zoo.merge.maps import compose, merge, merge_count, unmerge
-from tome_zoo.merge.reducers import Reducer, get_reducer, list_reducers, register_reducer
+from tome_zoo.merge.reducers import (
+    DEFAULT_REDUCER,
+    AnyReducer,
+    Reducer,
+    StepShape,
+    get_reducer,
+    list_reducers,
+    register_reducer,
+)
 from tome_zoo.merge.reduction import ReducerInputs, Reduction, apply_reduction
 
 __all__ = [
+    "DEFAULT_REDUCER",
     "SCORES",
+    "AnyReducer",
     "Pairs",
     "Reducer",
     "ReducerInputs",
     "Reduction",
+    "StepShape",
     "apply_reduction",
     "assignment",
     "best_partners",

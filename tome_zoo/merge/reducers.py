@@ -3,6 +3,7 @@
 An entry point of the group `tome_zoo.reducers` adds a name for everybody; `register_reducer` adds one in a script.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,12 @@ from tome_zoo.merge.reduction import Reduction
 
 Reduce = Callable[..., Reduction]
 MatchingMacs = Callable[..., int]
-DEFAULT = "bipartite"
+DEFAULT_REDUCER = "bipartite"
 ENTRY_POINTS = "tome_zoo.reducers"
 
 
 @dataclass(frozen=True)
-class Shape:
+class StepShape:
     """What the cost of a step depends on: tokens that enter, prefix tokens, tokens to remove, and the width."""
 
     n_tokens: int
@@ -45,7 +46,7 @@ class Reducer:
         name: As it is written: "kmeans:rounds=5".
         reduce: `reduce(inputs, r, protected, **options)` gives a `Reduction` of `tokens - r` tokens.
         options: Keyword arguments of `reduce`.
-        macs: Multiply-accumulates that it costs beside the block's, of a `Shape` and the options; None: not known.
+        macs: Multiply-accumulates that it costs beside the block's, of a `StepShape` and the options; None: not known.
         class_token: Whether it needs a class token.
     """
 
@@ -71,44 +72,52 @@ class Reducer:
         return step
 
     @property
+    def identity(self) -> str:
+        """What scores depend on: the name, and of a function of one's own also a digest of its code."""
+        code = getattr(self.reduce, "__code__", None)
+        if code is None or self.reduce.__module__.startswith("tome_zoo.merge."):
+            return self.name
+        return f"{self.name}@{hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:8]}"
+
+    @property
     def is_default(self) -> bool:
         """Whether it is the default matching, which the transformer runs by a shorter way."""
         return self.reduce is axes.bipartite and not self.options
 
-    def count(self, shape: Shape) -> int:
+    def count(self, shape: StepShape) -> int:
         """Multiply-accumulates of one step beside the block's own; 0 where nobody said."""
         return 0 if self.macs is None else self.macs(shape, **self.options)
 
 
 def _bipartite_macs(
-    s: Shape, *, feature: str = "k", heads: str = "mean", partition: str = "alternating", **_: Any
+    s: StepShape, *, feature: str = "k", heads: str = "mean", partition: str = "alternating", **_: Any
 ) -> int:
     a = s.n // 2 if partition != "alternating" else (s.n + (1 - s.protected % 2)) // 2
     wide = s.width if feature.startswith("x") else s.head_dim * (s.heads if heads == "concat" else 1)
     return a * (s.n - a) * wide
 
 
-def _class_row(s: Shape, **_: Any) -> int:
+def _class_row(s: StepShape, **_: Any) -> int:
     return s.n_tokens * s.heads * s.head_dim
 
 
-def _importance_macs(s: Shape, *, pruned: float = 1 / 3) -> int:
+def _importance_macs(s: StepShape, *, pruned: float = 1 / 3) -> int:
     return _class_row(s) + s.r * (s.n - s.r) * s.width
 
 
-def _all_pairs(s: Shape, **_: Any) -> int:
+def _all_pairs(s: StepShape, **_: Any) -> int:
     return s.n * s.n * s.head_dim
 
 
-def _kmeans_macs(s: Shape, *, rounds: int = 20) -> int:
+def _kmeans_macs(s: StepShape, *, rounds: int = 20) -> int:
     return (1 + rounds) * s.n * (s.n - s.r) * s.head_dim  # at most
 
 
-def _received(s: Shape, **_: Any) -> int:
+def _received(s: StepShape, **_: Any) -> int:
     return s.n_tokens * s.n_tokens * s.heads * s.head_dim
 
 
-def _pitome_macs(s: Shape, **_: Any) -> int:
+def _pitome_macs(s: StepShape, **_: Any) -> int:
     return s.n * s.n * s.head_dim + (s.n // 2) ** 2 * s.head_dim  # at most
 
 
@@ -139,7 +148,7 @@ def register_reducer(
     Args:
         name: Without ":" and "=".
         reduce: `reduce(inputs, r, protected, **options)`, see `tome_zoo.merge.reduction`.
-        macs: What it costs, of a `Shape` and the options.
+        macs: What it costs, of a `StepShape` and the options.
         class_token: Whether it needs a class token.
 
     Raises:
@@ -158,7 +167,10 @@ def list_reducers() -> list[str]:
     return list(dict.fromkeys([*_BUILT_IN, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))]))
 
 
-def get_reducer(reducer: "str | Reducer | Reduce" = DEFAULT) -> Reducer:
+AnyReducer = str | Reducer | Reduce
+
+
+def get_reducer(reducer: AnyReducer = DEFAULT_REDUCER) -> Reducer:
     """The reducer of a name with its options, "name:option=value,option=value", or of a function.
 
     Raises:

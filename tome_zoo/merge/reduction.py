@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tome_zoo.merge.maps import merge
 
-Project = Callable[[], tuple[Tensor, Tensor, Tensor]]
+Project = Callable[[], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
     if protocol.temporal_views > 1:  # where they lie depends on how long it is
         return views(read(path, spec), spec, protocol)
     settings = input_of(spec, AudioInput)
-    length = _samples_of(spec, settings)
+    length = view_samples(spec, settings)
     kept: list[Tensor] = []
     count, total = 0, 0.0
     for block in _resampled(regular_file(path, "a sound"), settings):
@@ -78,7 +78,7 @@ def views(media: Tensor, spec: Spec, protocol: ViewProtocol) -> Tensor:
         raise MediaError(_too_short(1000 * len(media) / settings.sample_rate))
     media = media.to(torch.float32)
     mean = media.sum(dtype=torch.float64).item() / len(media)
-    length = _samples_of(spec, settings)
+    length = view_samples(spec, settings)
     starts = crop_starts(len(media), length, protocol.temporal_views)
     return torch.stack([_features(media[start : start + length] - mean, spec, settings) for start in starts])
 
@@ -135,7 +135,7 @@ def _resampled(path: Path, settings: AudioInput | None) -> Iterator[Tensor]:
         raise MediaError(f"{path}: {_too_short(1000 * count / rate)}")
 
 
-def _samples_of(spec: Spec, settings: AudioInput) -> int:
+def view_samples(spec: Spec, settings: AudioInput) -> int:
     """Samples of which the filter bank has exactly as many frames as the model sees."""
     shift = int(settings.sample_rate * settings.frame_shift / 1000)
     return _window(settings.sample_rate) + (spec.architecture.size[0] - 1) * shift

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from tome_zoo.errors import CardError, MediaError
@@ -28,8 +28,14 @@ _INTERPOLATION = {
 _WARNINGS = threading.Lock()  # `warnings.catch_warnings` is not safe among threads
 
 
-def read(path: str | Path, spec: Spec | None = None) -> Image.Image:
+def read(path: str | Path, spec: Spec | None = None, *, upright: bool = False) -> Image.Image:
     """Decode an image to 8-bit RGB, its first frame if it has several.
+
+    Args:
+        path: The file.
+        spec: Not needed.
+        upright: Turn it as the EXIF orientation of a camera says: for looking at one's own photographs, not for
+            published figures.
 
     Raises:
         MediaError: If it is missing, no image, damaged, or so large that it must be a decompression bomb.
@@ -41,7 +47,7 @@ def read(path: str | Path, spec: Spec | None = None) -> Image.Image:
             image = Image.open(path)
         with image:
             image.load()
-            return _to_rgb(image)
+            return to_rgb(turned_upright(image) if upright else image)
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from None
     except Image.UnidentifiedImageError:
@@ -117,7 +123,17 @@ def embed_layer(architecture: Architecture) -> Callable[..., torch.nn.Module]:
     return patch_embed(architecture)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def turned_upright(image: Image.Image) -> Image.Image:
+    """The image as the EXIF orientation of a camera says; as it is where there is none, or none that can be read."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ImageOps.exif_transpose(image)
+        except Exception:  # Pillow raises nearly anything on damaged metadata
+            return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of any mode; alpha is dropped, 16-bit values keep their high byte as Pillow's 16-bit colour does."""
     if image.mode == "F":
         raise MediaError("floating-point pixels have no agreed range; save the image with 8 or 16 bits a channel")

@@ -9,6 +9,7 @@ from tome_zoo import modalities
 from tome_zoo.cards import ModelCard
 from tome_zoo.cards.timm_models import timm_card
 from tome_zoo.errors import CardError, CheckpointError, TomeZooError
+from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.registry.model import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.transformer import vit
@@ -33,6 +34,7 @@ def build(
     *,
     r: R | None = None,
     prop_attn: bool | None = None,
+    reducer: AnyReducer = DEFAULT_REDUCER,
     drop_path_rate: float = 0.0,
     device: torch.device | str | None = None,
     pretrained: bool = False,
@@ -43,6 +45,7 @@ def build(
         card: Of a model; its architecture may differ from the published one.
         r: Merging schedule; None merges nothing.
         prop_attn: Whether attention weighs merged tokens by size; None takes the card's.
+        reducer: How tokens are reduced, see `tome_zoo.merge.get_reducer`.
         drop_path_rate: Stochastic depth, for training.
         device: Where the model lies; "meta" gives one without memory.
         pretrained: Let timm load its weights; for cards of timm's models only.
@@ -52,12 +55,13 @@ def build(
         UnsupportedModelError: If timm's model cannot be merged exactly.
         CheckpointError: If timm cannot load its weights.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "r": 0 if r is None else r,
         "prop_attn": card.merging.prop_attn if prop_attn is None else prop_attn,
+        "reducer": reducer,
     }
     if card.timm is not None:
-        return patch(_build_timm(card, drop_path_rate, device, pretrained), **settings)  # type: ignore[arg-type]
+        return patch(_build_timm(card, drop_path_rate, device, pretrained), **settings)
     if card.architecture.pool not in OWN_POOLS:
         raise CardError(f"pool {card.architecture.pool!r} is built by timm alone; choose one of {', '.join(OWN_POOLS)}")
     return vit.build(
@@ -66,7 +70,7 @@ def build(
         drop_path_rate=drop_path_rate,
         device=device,
         cls=ZooModel,
-        **settings,  # type: ignore[arg-type]
+        **settings,
     )
 
 

@@ -15,6 +15,7 @@ from tome_zoo.cards import ModelCard, model_card, model_cards
 from tome_zoo.cards.read import describe_errors
 from tome_zoo.cards.schema import Layout
 from tome_zoo.errors import CardError, CheckpointError
+from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.modalities.inputs import Modality
 from tome_zoo.registry.build import build
 from tome_zoo.registry.model import ZooModel, attach_card
@@ -52,6 +53,7 @@ def create_model(
     r: R | None = None,
     prop_attn: bool | None = None,
     *,
+    reducer: AnyReducer = DEFAULT_REDUCER,
     device: torch.device | str | None = None,
     drop_path_rate: float = 0.0,
     use_ema: bool | None = None,
@@ -73,6 +75,8 @@ def create_model(
         r: Merging schedule; None merges nothing. The card's `merging` says what is worth trying.
         prop_attn: Whether attention weighs merged tokens by size; None takes the card's, which is how the model was
             published.
+        reducer: How tokens are reduced: a name of `tome_zoo.merge.list_reducers()`, with options as in
+            "kmeans:rounds=5", or a function `(inputs, r, protected) -> Reduction`.
         device: Where the model lies; "meta" gives one without weights or memory.
         drop_path_rate: Stochastic depth, for training.
         progress: Called while weights are fetched, with the bytes there are and those there will be (or None);
@@ -86,7 +90,7 @@ def create_model(
         CheckpointError: If weights are asked for that cannot be had, or are of another model.
     """
     card = override(model_card(name), overrides)
-    settings: dict[str, Any] = {"r": r, "prop_attn": prop_attn, "drop_path_rate": drop_path_rate}
+    settings: dict[str, Any] = {"r": r, "prop_attn": prop_attn, "reducer": reducer, "drop_path_rate": drop_path_rate}
     meta = device is not None and torch.device(device).type == "meta"
     if not (pretrained or weights is not None) or meta:
         return attach_card(build(card, device=device, **settings), card)

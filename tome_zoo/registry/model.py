@@ -3,13 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from tome_zoo import modalities
 from tome_zoo.cards import ModelCard, ProtocolCard, model_labels, protocol_card
 from tome_zoo.errors import TomeZooError
+from tome_zoo.modalities.inputs import ViewProtocol
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
@@ -40,6 +41,10 @@ class Preprocess:
         modality = modalities.get(self.card.modality)
         views = protocol_card(self.card.protocol if protocol is None else protocol)
         return modality.load(Path(path), self.card, views)
+
+    def views(self, media: Any, protocol: ViewProtocol) -> Tensor:
+        """The views of a recording that is read already, float32 `[views, channels, ...]`."""
+        return modalities.get(self.card.modality).views(media, self.card, protocol)
 
 
 class ZooModel(MergingVisionTransformer):

@@ -77,7 +77,10 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         card: Of a model.
         schedules: The r to count; None takes those of the card.
     """
-    data = card.model_dump(mode="json", exclude_none=True, exclude={"merging", "reported", "measured"})
+    from tome_zoo import registry
+
+    model = registry.create_model(card.name, device="meta")
+    data = card.model_dump(mode="json", exclude_none=True, exclude={"merging", "reported", "measured", "classes"})
     weights = card.weights
     if weights is not None:
         found = find_cached(weights)
@@ -88,13 +91,13 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         }
     return {
         **data,
-        "parameters": num_parameters(card.architecture),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "grid": list(card.architecture.grid),
         "dataset": dataset_card(card.dataset).model_dump(mode="json", exclude_none=True),
         "protocol": protocol_card(card.protocol).model_dump(mode="json", exclude_none=True),
         "prop_attn": card.merging.prop_attn,
         "default_r": schedule.format(card.merging.default_r),
-        "merging": _costs(card, card.merging.r if schedules is None else schedules),
+        "merging": _costs(model, card.merging.r if schedules is None else schedules),
         "reported": [_figures(figure) for figure in card.reported],
         "measured": [_figures(figure) for figure in card.measured],
     }
@@ -148,11 +151,9 @@ def details_view(data: dict[str, Any]) -> list[Table | Text]:
     return pieces
 
 
-def _costs(card: ModelCard, schedules: Sequence[R]) -> list[dict[str, Any]]:
-    from tome_zoo import registry
+def _costs(model: Any, schedules: Sequence[R]) -> list[dict[str, Any]]:
     from tome_zoo.transformer import macs
 
-    model = registry.create_model(card.name, device="meta")
     whole = macs.count_macs(model, 0)
     counted = [(r, macs.count_macs(model, r)) for r in schedules]
     return [

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tome_zoo.evaluation.results import Result
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.reports.numbers import format_number, format_ratio
 
 COLUMNS = (
@@ -22,7 +23,7 @@ COLUMNS = (
 
 def conditions(result: Result) -> tuple[Any, ...]:
     """All that results must share for their scores, GMACs and speeds to be compared: everything but r."""
-    model = (result.model, result.weights, result.prop_attn)
+    model = (result.model, result.weights, result.prop_attn, result.reducer)
     data = (result.dataset, result.split, result.protocol, result.limit)
     return *model, *data, result.dtype, result.batch_size, result.device, result.ranks
 
@@ -70,7 +71,7 @@ def results_table(results: Sequence[Result]) -> Table:
     if with_timm:
         caption += f"; timm's unmerged model: {format_number(first.timm_samples_per_second)} samples/s"
     table = Table(
-        title=Text(first.model, style="bold"),
+        title=Text(first.model + f", {first.reducer}" * (first.reducer != DEFAULT_REDUCER), style="bold"),
         caption=Text(caption),
         title_justify="left",
         caption_justify="left",

@@ -3,53 +3,66 @@
 Under `torchrun` each process is one rank. Objects travel over gloo; a group with GPUs has nccl beside it.
 """
 
-import os
+import itertools
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from tome_zoo.errors import TomeZooError
+from tome_zoo.errors import LostRankError, TomeZooError
+from tome_zoo.system.rendezvous import Rank, current_rank, default_signals, join, warn_if_ignored
+
+__all__ = ["Rank", "all_gather", "broadcast", "current_rank", "gather_to_rank0", "process_group", "raise_together"]
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 COLLECTIVES = timedelta(days=7)  # a rank may wait for slower ones; one that dies is noticed by torchrun, which ends all
-VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
-
-
-class Rank(NamedTuple):
-    """Which of how many processes this is; the local ones are those on the same machine."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-
-
-def current_rank() -> Rank:
-    """This process among those that `torchrun` (or the like) started."""
-    return Rank(*(int(os.environ.get(name, default)) for name, default in VARIABLES))
+_rounds = itertools.count()
 
 
 @contextmanager
 def process_group() -> Iterator[Rank]:
-    """Join the other processes for a while; a group that exists already is used and left as it is."""
+    """Join the other processes for a while; a group that exists already is used and left as it is.
+
+    Raises:
+        TomeZooError: If the others do not come.
+    """
     rank = current_rank()
     if dist.is_initialized():
         yield rank._replace(rank=dist.get_rank(), world_size=dist.get_world_size())
         return
     if rank.world_size == 1:
+        warn_if_ignored()
         yield rank
         return
+    store = join(rank, next(_rounds))
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=COLLECTIVES)
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+    with default_signals(), _lost_ranks():
+        dist.init_process_group(backend, store=store, rank=rank.rank, world_size=rank.world_size, timeout=COLLECTIVES)
     try:
         yield rank
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _lost_ranks() -> Iterator[None]:
+    """Say in a line that another rank has gone, which torch tells in its own way."""
+    try:
+        yield
+    except RuntimeError as error:
+        log.debug("collective failed", exc_info=True)
+        raise LostRankError(
+            f"another rank has ended ({str(error).splitlines()[0]}): its own messages say why; what was computed is "
+            "kept, and the same command goes on from there"
+        ) from None
 
 
 def all_gather(mine: T) -> list[T]:
@@ -57,7 +70,8 @@ def all_gather(mine: T) -> list[T]:
     if not dist.is_initialized():
         return [mine]
     found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, mine)
+    with _lost_ranks():
+        dist.all_gather_object(found, mine)
     return found
 
 
@@ -66,7 +80,8 @@ def gather_to_rank0(mine: T) -> list[T]:
     if not dist.is_initialized():
         return [mine]
     found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(mine, found)
+    with _lost_ranks():
+        dist.gather_object(mine, found)
     return found or []
 
 
@@ -75,7 +90,8 @@ def broadcast(mine: T) -> T:
     if not dist.is_initialized():
         return mine
     box = [mine]
-    dist.broadcast_object_list(box, src=0)
+    with _lost_ranks():
+        dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -93,6 +109,8 @@ def raise_together() -> Iterator[None]:
         yield
     except (TomeZooError, OSError) as raised:
         error = raised
+    if isinstance(error, LostRankError):  # nobody is left to tell
+        raise error
     first = next((other for other in all_gather(error) if other is not None), None)
     if first is not None:
         raise first

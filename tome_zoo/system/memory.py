@@ -12,6 +12,11 @@ PROC = Path("/proc/self")
 _RESET_PEAK = "5"  # see proc(5), clear_refs: the mark of the highest resident set starts anew
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice: Python's, torch's on a CPU or on a GPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 @dataclass
 class Peak:
     """What `track_peak` found.

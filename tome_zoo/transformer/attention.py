@@ -209,6 +209,18 @@ def mean_keys(k: Tensor) -> Tensor:
     return k.float().sum(dim=1)
 
 
+@torch.no_grad()
+def project(attn: Any, x: Tensor) -> tuple[Tensor, ...]:
+    """Queries, keys and values once more, `[batch, heads, tokens, head_dim]` each, by calling the layers.
+
+    Args:
+        attn: timm's `Attention`.
+        x: Normalised tokens, `[batch, tokens, channels]`.
+    """
+    q, k, v = _split_heads(attn.qkv(x), attn.num_heads)
+    return attn.q_norm(q), attn.k_norm(k), v
+
+
 def _split_heads(qkv: Tensor, heads: int, parts: int = 3) -> tuple[Tensor, ...]:
     """Each of the parts `[batch, heads, tokens, head_dim]` of a joint projection."""
     return rearrange(qkv, "b n (parts h d) -> parts b h n d", parts=parts, h=heads).unbind(0)

@@ -8,6 +8,7 @@ alone, as timm's does, and the state travels beside them in a `MergeStep`. Nothi
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from tome_zoo.errors import UnsupportedModelError
-from tome_zoo.merge import assignment, compose, merge_count, merge_pairs, pair
-from tome_zoo.transformer.attention import MergingAttention, attend, mean_keys, read_attention
+from tome_zoo.merge import Reducer, ReducerInputs, apply_reduction, assignment, compose, merge_count, merge_pairs, pair
+from tome_zoo.transformer.attention import MergingAttention, attend, mean_keys, project, read_attention
 from tome_zoo.transformer.fast_path import differentiation_mode, observed, observed_globally
 from tome_zoo.transformer.kernels import gpu_merge
 from tome_zoo.transformer.mlp import feed_forward
@@ -30,6 +31,23 @@ def _call(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return block(*args, **kwargs)
 
 
+@dataclass(frozen=True)
+class BlockReducer:
+    """A reducer in its place; where a block is given none, it runs the default matching by its shorter way.
+
+    Attributes:
+        reducer: What chooses which tokens are left.
+        block: Number of the block, from 0.
+        depth: Number of blocks.
+        class_token: Whether the first token is a class token.
+    """
+
+    reducer: Reducer
+    block: int
+    depth: int
+    class_token: bool
+
+
 @dataclass
 class MergeStep:
     """What one block is to do beside timm's work, and what came of it; a keyword argument that hooks pass on.
@@ -40,6 +58,7 @@ class MergeStep:
         r: Tokens to merge.
         protected: Prefix tokens that never merge.
         prop_attn: Whether keys weigh by their size.
+        reducer: Another way of reducing tokens than the default matching.
         result: Sizes and trace behind the block; None before it has run.
     """
 
@@ -48,6 +67,7 @@ class MergeStep:
     r: int
     protected: int
     prop_attn: bool
+    reducer: BlockReducer | None = None
     result: tuple[Tensor | None, Tensor | None] | None = None
 
 
@@ -69,6 +89,7 @@ class MergingBlock(Block):
         *,
         protected: int = 0,
         prop_attn: bool = True,
+        reducer: BlockReducer | None = None,
         merging: MergeStep | None = None,
         **options: Any,
     ) -> Any:
@@ -81,6 +102,7 @@ class MergingBlock(Block):
             r: Tokens to merge. None means a plain call, which is timm's own block and returns tokens only.
             protected: Prefix tokens that never merge.
             prop_attn: Whether keys weigh by their size.
+            reducer: Another way of reducing tokens than the default matching.
             merging: All of this in one; the block then returns tokens only and leaves the rest in `merging.result`.
             **options: Further arguments of timm's block, for a plain call.
 
@@ -89,18 +111,31 @@ class MergingBlock(Block):
         """
         if merging is not None:
             step = merging
-            x, *result = self.merging_forward(x, step.size, step.trace, step.r, step.protected, step.prop_attn)
+            x, *result = self.merging_forward(
+                x, step.size, step.trace, step.r, step.protected, step.prop_attn, step.reducer
+            )
             step.result = (result[0], result[1])
             return x
         if r is None:
             return super().forward(x, **options)
-        return self.merging_forward(x, size, trace, r, protected, prop_attn)
+        return self.merging_forward(x, size, trace, r, protected, prop_attn, reducer)
 
     def merging_forward(
-        self, x: Tensor, size: Tensor | None, trace: Tensor | None, r: int, protected: int, prop_attn: bool
+        self,
+        x: Tensor,
+        size: Tensor | None,
+        trace: Tensor | None,
+        r: int,
+        protected: int,
+        prop_attn: bool,
+        reducer: BlockReducer | None = None,
     ) -> State:
         """What `forward` does where it merges; arguments as there."""
-        x, size, trace = self._attend(x, size, trace, merge_count(r, x.shape[1], protected), protected, prop_attn)
+        r = merge_count(r, x.shape[1], protected)
+        if reducer is None or r == 0:
+            x, size, trace = self._attend(x, size, trace, r, protected, prop_attn)
+        else:
+            x, size, trace = self._attend_and_reduce(x, size, trace, r, protected, prop_attn, reducer)
         return self._feed_forward(x), size, trace
 
     def forward_prefix(self, x: Tensor, size: Tensor | None, n: int, prop_attn: bool = True) -> Tensor:
@@ -134,6 +169,34 @@ class MergingBlock(Block):
             return *gpu_merge.merge_residual(x, attended, size, pairs), trace
         return *merge_pairs(x + attended, size, pairs), trace
 
+    def _attend_and_reduce(
+        self,
+        x: Tensor,
+        size: Tensor | None,
+        trace: Tensor | None,
+        r: int,
+        protected: int,
+        prop_attn: bool,
+        here: BlockReducer,
+    ) -> State:
+        """`_attend` with a reducer; what attention keeps to itself is projected once more where a reducer asks."""
+        normed = self.norm1(x)
+        attended, keys = attend(self.attn, normed, size if prop_attn else None)
+        inputs = ReducerInputs(
+            x=x + self.drop_path1(self.ls1(attended)),
+            before=x,
+            size=size,
+            project=partial(project, self.attn, normed),
+            keys=keys,
+            by_size=prop_attn,
+            class_token=here.class_token,
+            block=here.block,
+            depth=here.depth,
+        )
+        step = here.reducer(inputs, r, protected)
+        trace = None if trace is None else compose(trace, step.assign)
+        return *apply_reduction(inputs.x, size, step), trace
+
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.drop_path2(self.ls2(feed_forward(self.mlp, self.norm2(x))))
 
@@ -152,7 +215,14 @@ def give_back(block: MergingBlock) -> None:
 
 
 def run_block(
-    block: nn.Module, state: State, r: int, *, protected: int, prop_attn: bool, run: Callable[..., Any] = _call
+    block: nn.Module,
+    state: State,
+    r: int,
+    *,
+    protected: int,
+    prop_attn: bool,
+    reducer: BlockReducer | None = None,
+    run: Callable[..., Any] = _call,
 ) -> State:
     """One block of a merging transformer: the state before it to the state behind it.
 
@@ -162,6 +232,7 @@ def run_block(
         r: Tokens to merge.
         protected: Prefix tokens that never merge.
         prop_attn: Whether keys weigh by their size.
+        reducer: Another way of reducing tokens than the default matching.
         run: What calls the block, a gradient checkpoint for example.
 
     Raises:
@@ -169,11 +240,12 @@ def run_block(
     """
     x, size, trace = state
     if isinstance(block, MergingBlock) and not (observed(block) or observed_globally()):
-        return run(block, x, size, trace, r, protected=protected, prop_attn=prop_attn)
+        other = {} if reducer is None else {"reducer": reducer}
+        return run(block, x, size, trace, r, protected=protected, prop_attn=prop_attn, **other)
     if type(block) is nn.Identity:  # a block taken out
         return run(block, x), size, trace
     reason = "" if torch.compiler.is_compiling() else _why_no_merging(block)
-    step = MergeStep(size, trace, r, protected, prop_attn)
+    step = MergeStep(size, trace, r, protected, prop_attn, reducer)
     if not reason:
         x = run(block, x, merging=step)
         reason = "" if step.result is not None else "its forward does not call the block with `merging`"

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from tome_zoo.errors import UnsupportedModelError
-from tome_zoo.merge import merge_count
+from tome_zoo.merge import StepShape, get_reducer, merge_count
 from tome_zoo.schedule import R, resolve
 
 NORM_MACS = 5  # for each element of an affine LayerNorm
@@ -27,7 +27,7 @@ class Macs:
     Attributes:
         matmul: Patch embedding, linear layers, attention products, classifier.
         norm: LayerNorm, 5 for each element.
-        matching: Similarity matrices of the matching.
+        matching: What the reducer costs: the similarity matrices of the matching.
         tokens: Tokens that leave each block, prefix tokens included.
     """
 
@@ -77,6 +77,7 @@ def count_macs(model: VisionTransformer, r: R | Sequence[int | float] | None = N
         ScheduleError: If `r` is no schedule for the model.
     """
     r = getattr(model, "r", 0) if r is None else r
+    reducer = getattr(model, "reducer", None) or get_reducer()
     grid = model.patch_embed.grid_size
     n_patches = 1
     for side in grid:
@@ -98,8 +99,8 @@ def count_macs(model: VisionTransformer, r: R | Sequence[int | float] | None = N
         )
         norm += (_norms(attn.q_norm, n_in) + _norms(attn.k_norm, n_in)) * attn.num_heads
         if n_out < n_in:
-            n_b = (n_in + protected % 2 - protected) // 2
-            matching += (n_in - protected - n_b) * n_b * attn.head_dim
+            width = attn.num_heads * attn.head_dim
+            matching += reducer.count(StepShape(n_in, protected, n_in - n_out, width, attn.num_heads, attn.head_dim))
     last = tokens[-1] if tokens else n_tokens
     norm += _norms(model.norm, last)
     head_matmul, head_norm = _head(model, last)

@@ -10,9 +10,15 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from tome_zoo.errors import UnsupportedModelError
+from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.schedule import R, resolve
 from tome_zoo.transformer.block import give_back, take_over
-from tome_zoo.transformer.vit import MergingVisionTransformer, MergingVisionTransformerDistilled, PrefixMeanPool
+from tome_zoo.transformer.vit import (
+    MergingVisionTransformer,
+    MergingVisionTransformerDistilled,
+    PrefixMeanPool,
+    suited_reducer,
+)
 
 _SERVED: dict[type[nn.Module], type[MergingVisionTransformer]] = {
     VisionTransformer: MergingVisionTransformer,
@@ -42,7 +48,9 @@ _OTHER_CLASSES = {
 }
 
 
-def patch(model: VisionTransformer, r: R = 0, prop_attn: bool = True) -> MergingVisionTransformer:
+def patch(
+    model: VisionTransformer, r: R = 0, prop_attn: bool = True, reducer: AnyReducer = DEFAULT_REDUCER
+) -> MergingVisionTransformer:
     """Make a timm vision transformer merge tokens, in place; weights, state-dict keys and hooks stay.
 
     Args:
@@ -51,6 +59,8 @@ def patch(model: VisionTransformer, r: R = 0, prop_attn: bool = True) -> Merging
         r: Merging schedule, in any form of `schedule.resolve`.
         prop_attn: Whether attention weighs merged tokens by size. Supervised models want it; off-the-shelf MAE models
             do not.
+        reducer: How tokens are reduced: a name of `tome_zoo.merge.list_reducers()` with options, or a function
+            `(inputs, r, protected) -> Reduction`.
 
     Returns:
         The same model.
@@ -58,12 +68,14 @@ def patch(model: VisionTransformer, r: R = 0, prop_attn: bool = True) -> Merging
     Raises:
         UnsupportedModelError: If the model cannot be merged exactly; it is left as it was.
         ScheduleError: If `r` is no schedule for the model.
+        TomeZooError: If there is no such reducer.
     """
     if not isinstance(model, MergingVisionTransformer):
         reason = unsupported_reason(model)
         if reason is not None:
             raise UnsupportedModelError(f"cannot merge tokens of {_full_name(model)}: {reason}. The model is unchanged")
         resolve(r, len(model.blocks))
+        suited_reducer(model, reducer)
         offloaded = [module for module in (model, *model.blocks) if _wrapped_by_accelerate(module)]
         for block in model.blocks:
             take_over(block)
@@ -71,6 +83,7 @@ def patch(model: VisionTransformer, r: R = 0, prop_attn: bool = True) -> Merging
         for module in offloaded:
             _rebind(module)
     model.prop_attn = prop_attn
+    model.reducer = reducer
     model.r = r
     return model
 
@@ -82,7 +95,7 @@ def unpatch(model: VisionTransformer) -> VisionTransformer:
     for block in model.blocks:
         give_back(block)
     model.__class__ = next(cls for cls in type(model).__mro__ if not issubclass(cls, MergingVisionTransformer))  # type: ignore[assignment]
-    for name in ("_r", "_schedule", "_prop_attn", "_always_sized"):
+    for name in ("_r", "_schedule", "_prop_attn", "_reducer", "_always_sized"):
         model.__dict__.pop(name, None)
     return model
 

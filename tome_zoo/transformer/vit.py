@@ -13,11 +13,13 @@ from timm.models.vision_transformer import VisionTransformer, feature_take_indic
 from torch import Tensor, nn
 
 from tome_zoo.errors import UnsupportedModelError
+from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer, Reducer, get_reducer, list_reducers
 from tome_zoo.merge import unmerge as unmerge_tokens
 from tome_zoo.schedule import R, resolve
+from tome_zoo.system.compiler import require_compiler
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.attention import ATTENTION_READS, size_bias
-from tome_zoo.transformer.block import MergingBlock, State, run_block
+from tome_zoo.transformer.block import BlockReducer, MergingBlock, State, run_block
 from tome_zoo.transformer.fast_path import observed, why_not_prefix_only
 
 
@@ -57,10 +59,13 @@ class MergingVisionTransformer(VisionTransformer):
 
     _always_sized = False  # sizes even before the first merge: compiled blocks want them, one program for all of them
 
-    def __init__(self, *args: Any, r: R = 0, prop_attn: bool = True, **kwargs: Any) -> None:
-        """Take timm's arguments, and `r` and `prop_attn` as the properties of these names."""
+    def __init__(
+        self, *args: Any, r: R = 0, prop_attn: bool = True, reducer: AnyReducer = DEFAULT_REDUCER, **kwargs: Any
+    ) -> None:
+        """Take timm's arguments, and `r`, `prop_attn` and `reducer` as the properties of these names."""
         super().__init__(*args, block_fn=MergingBlock, **kwargs)
         self.prop_attn = prop_attn
+        self.reducer = reducer
         self.r = r
 
     @property
@@ -82,6 +87,15 @@ class MergingVisionTransformer(VisionTransformer):
     def prop_attn(self, on: bool) -> None:
         self._prop_attn = bool(on)
 
+    @property
+    def reducer(self) -> Reducer:
+        """How tokens are reduced: "bipartite" unless set, by name ("kmeans:rounds=5") or as a function."""
+        return self._reducer
+
+    @reducer.setter
+    def reducer(self, reducer: AnyReducer) -> None:
+        self._reducer = suited_reducer(self, reducer)
+
     def compile(self, mode: str = "block", **options: Any) -> None:
         """Compile the model in place; the first call afterwards takes the time.
 
@@ -94,9 +108,12 @@ class MergingVisionTransformer(VisionTransformer):
 
         Raises:
             ValueError: If there is no such mode.
+            TomeZooError: If PyTorch's own backend is to compile for a CPU, and there is no C++ compiler.
         """
         if mode not in ("block", "graph", "cuda-graph"):
             raise ValueError(f"mode should be 'block', 'graph' or 'cuda-graph', got {mode!r}")
+        if "backend" not in options:
+            require_compiler(next(self.parameters()).device.type)
         if mode == "block":
             self._always_sized = True
             for block in self.blocks:
@@ -262,6 +279,9 @@ class MergingVisionTransformer(VisionTransformer):
         options: dict[str, Any] = {"protected": self.num_prefix_tokens, "prop_attn": self._prop_attn}
         if self.grad_checkpointing and torch.is_grad_enabled():
             options["run"] = checkpoint
+        if not self._reducer.is_default:
+            has_class_token = self.cls_token is not None
+            options["reducer"] = BlockReducer(self._reducer, index, len(self.blocks), has_class_token)
         return run_block(self.blocks[index], state, self._schedule[index], **options)
 
     def _forward_blocks(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
@@ -322,6 +342,7 @@ def build(
     embed_layer: Callable[..., nn.Module] = PatchEmbed,
     r: R = 0,
     prop_attn: bool = True,
+    reducer: AnyReducer = DEFAULT_REDUCER,
     drop_path_rate: float = 0.0,
     device: torch.device | str | None = None,
     cls: type[MergingVisionTransformer] = MergingVisionTransformer,
@@ -333,6 +354,7 @@ def build(
         embed_layer: What turns an input into patch tokens; takes timm's arguments for one.
         r: Merging schedule, in any form of `schedule.resolve`.
         prop_attn: Whether attention weighs merged tokens by size.
+        reducer: How tokens are reduced, see `tome_zoo.merge.get_reducer`.
         drop_path_rate: Stochastic depth of the last block, for training.
         device: Where the weights lie; "meta" gives a model without memory.
         cls: Class to build.
@@ -358,12 +380,29 @@ def build(
         device=device,
         r=r,
         prop_attn=prop_attn,
+        reducer=reducer,
     )
     if a.pool == "prefix_mean":
         model.global_pool = a.pool
         model.attn_pool, model.pool_include_prefix = PrefixMeanPool(model.num_prefix_tokens), True
         model.fc_norm = norm_layer(a.embed_dim, device=device)
     return model.eval()
+
+
+def suited_reducer(model: VisionTransformer, reducer: AnyReducer) -> Reducer:
+    """The reducer of that name.
+
+    Raises:
+        UnsupportedModelError: If it needs a class token and the model has none.
+        TomeZooError: If there is no such reducer.
+    """
+    found = get_reducer(reducer)
+    if found.class_token and model.cls_token is None:
+        raise UnsupportedModelError(
+            f"reducer {found.name!r} ranks tokens by the class token's attention, and this model has none: "
+            f"choose another of {', '.join(list_reducers())}"
+        )
+    return found
 
 
 def _identity(x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def spectrogram_panels(
     """
     levels = log_mel(subject, sample.view)
     heard = levels[: heard_frames(subject, sample)]
-    panels = [(Painted(_level_colours(levels, heard)).turned(), sample.name, "log-mel spectrogram")]
+    panels = [(Painted(_level_colours(levels, heard)).turned(), sample.name, sample.coverage or "log-mel spectrogram")]
     for title, groups in zip(titles(found), found, strict=True):
         if fill == "size":
             filled = fill_size(groups)
@@ -127,7 +127,8 @@ def _label(axes: "Axes", subject: Subject, sample: Sample, size: tuple[int, int]
     end = heard_frames(subject, sample)
     if end < frames:
         axes.axvline(end / frames * size[0], color="white", linewidth=1.5, linestyle=(0, (4, 3)))
-        axes.text(end / frames * size[0] + 6, 6, "padding", color="white", fontsize=8)
+        box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+        axes.text(end / frames * size[0] + 7, 7, "padding", color="white", fontsize=8, bbox=box)
 
 
 def _legend(axes: "Axes", groups: Groups) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tome_zoo import schedule
 from tome_zoo.errors import TomeZooError
+from tome_zoo.registry import resolve_model
 from tome_zoo.schedule import R
 from tome_zoo.visualize.files import save
 from tome_zoo.visualize.image import image_panels
@@ -62,7 +63,8 @@ class Drawing:
         """The panels of `image`, row by row, for images and videos."""
         video = self.subject.modality == "video"
         panels = strips(clip_panels(*self._drawn)) if video else [image_panels(*self._drawn)]
-        named = replace(panels[0][0], title=self.sample.name)
+        words = (self.sample.coverage,) if self.sample.coverage else ()
+        named = replace(panels[0][0], title=self.sample.name, lines=words)
         return [[named, *panels[0][1:]], *panels[1:], *self._legend()]
 
     @property
@@ -113,34 +115,40 @@ class Drawing:
 
 
 def draw(
-    model: nn.Module,
-    path: str | Path,
+    model: nn.Module | str,
+    source: Any,
     r: R | Sequence[R] | None = None,
     block: int | Literal["all"] | None = None,
     fill: Fill = "mean",
+    *,
+    rate: float | None = None,
 ) -> Drawing:
     """Draw which tokens of an image, a video or a sound merge with which.
 
     Args:
-        model: A model of the zoo, or a vision transformer of timm; it is not changed.
-        path: A file that the model reads. Drawn is one view of it: its centre crop, the clip in its middle, or its
-            beginning.
+        model: A model of the zoo, or a vision transformer of timm, which is not changed; or a name, whose weights are
+            loaded.
+        source: A path, an open binary file, a Pillow image, or an array or tensor, as `predict` takes it. Drawn is one
+            view of it: its centre crop, the clip in its middle, or its beginning.
         r: A schedule, or a list of several, so that a block-by-block one is written [[9, 0, 4]]; None takes the
             model's own.
         block: Behind which block, from 1; "all" draws every block, None the last.
         fill: "mean" fills each group with its mean colour, "size" with a heat map of how many tokens it holds, which
             is what attention weighs it by.
+        rate: Frames a second, or Hz, of a video or sound that is an array or tensor.
 
     Raises:
-        MediaError: If the file cannot be read.
+        MediaError: If the source cannot be read.
         UnsupportedModelError: If the model cannot be merged.
         ScheduleError: If an `r` is no schedule for the model.
         TomeZooError: If there is no such block or fill.
     """
     if fill not in ("mean", "size"):
         raise TomeZooError(f"fill should be 'mean' or 'size', got {fill!r}")
+    if isinstance(model, str):
+        model = resolve_model(model)
     subject = subject_of(model)
-    sample = read_sample(subject, path)
+    sample = read_sample(subject, source, rate)
     schedules: list[Any] = list(r) if isinstance(r, list) else [r]
     if not schedules:
         raise TomeZooError("expected at least one r, got an empty list")

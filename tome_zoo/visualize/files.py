@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from tome_zoo.errors import TomeZooError
+from tome_zoo.system.files import atomic_write
 from tome_zoo.visualize.movie import write_gif, write_mp4
 from tome_zoo.visualize.page import page
 from tome_zoo.visualize.pictures import Pictures
@@ -41,17 +42,18 @@ def save(drawings: Sequence[Pictures], path: str | Path) -> Path:
     path = Path(path)
     modality = drawings[0].subject.modality
     check_path(path, modality)
-    path.parent.mkdir(parents=True, exist_ok=True)
     suffix = path.suffix.lower()
-    if suffix == ".png":
-        stacked([drawing.image for drawing in drawings]).save(path)
-    elif suffix == ".svg":
-        path.write_text(_sound_svg(drawings) if modality == "audio" else _svg(drawings), encoding="utf-8")
-    elif suffix == ".html":
-        path.write_text(page(drawings), encoding="utf-8")
-    else:
-        frames = [stacked(row) for row in zip(*[drawing.frames for drawing in drawings], strict=True)]
-        (write_mp4 if suffix == ".mp4" else write_gif)(frames, path, drawings[0].sample.rate or 10.0)
+    if suffix in (".svg", ".html"):
+        text = page if suffix == ".html" else _sound_svg if modality == "audio" else _svg
+        with atomic_write(path) as file:
+            file.write(text(drawings))
+        return path
+    with atomic_write(path, "wb") as file:
+        if suffix == ".png":
+            stacked([drawing.image for drawing in drawings]).save(file, "PNG")
+        else:
+            frames = [stacked(row) for row in zip(*[drawing.frames for drawing in drawings], strict=True)]
+            (write_mp4 if suffix == ".mp4" else write_gif)(frames, file, drawings[0].sample.rate or 10.0)
     return path
 
 
@@ -112,12 +114,12 @@ def save_sounds(drawing: Pictures, path: str | Path) -> list[Path]:
     """
     path = Path(path)
     check_listen(path, drawing.subject.modality, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
     from tome_zoo.visualize.listen import write_wav
 
     written = []
     for name, sound in drawing.sounds.items():
         alone = len(drawing.groups) == 1 and name != "original"
         written.append(path if alone else path.with_name(f"{path.stem}-{name}.wav"))
-        write_wav(sound, drawing.subject.spec.input.sample_rate, written[-1])  # type: ignore[union-attr]
+        with atomic_write(written[-1], "wb") as file:
+            write_wav(sound, drawing.subject.spec.input.sample_rate, file)  # type: ignore[union-attr]
     return written

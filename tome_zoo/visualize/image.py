@@ -37,10 +37,14 @@ def render_image(
 
 
 def titles(found: Sequence[Groups]) -> list[str]:
-    """The schedule of each and, if not all are those behind the last block, the block: "r = 8, block 3 of 12"."""
+    """The schedule of each, the reducer if it is not the default, and, if not all are those behind the last block, the
+    block: "r = 8, block 3 of 12".
+    """
     last = all(groups.block == groups.depth for groups in found)
     return [
-        f"r = {schedule.format(groups.r)}" + ("" if last else f", block {groups.block} of {groups.depth}")
+        f"r = {schedule.format(groups.r)}"
+        + (f", {groups.reducer}" if groups.reducer else "")
+        + ("" if last else f", block {groups.block} of {groups.depth}")
         for groups in found
     ]
 
@@ -48,6 +52,8 @@ def titles(found: Sequence[Groups]) -> list[str]:
 def caption(groups: Groups) -> tuple[str, ...]:
     """Tokens left and, behind the last block, the best class, and others that are more likely than not."""
     lines = [f"{groups.n_tokens} of {groups.n_input} tokens"]
+    if groups.n_dropped and groups.block == groups.depth:
+        lines.append(f"{groups.n_dropped} dropped, drawn with what stands in")
     if groups.prediction and groups.block == groups.depth:
         shown = [item for place, item in enumerate(groups.prediction) if place == 0 or item.probability >= 0.5]
         lines.append("; ".join(f"{item.label}, {100 * item.probability:.0f} %" for item in shown))

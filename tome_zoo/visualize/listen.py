@@ -6,8 +6,7 @@ consistent ones. A sound at r = 0 tells how much of what one hears is that way b
 """
 
 import wave
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -87,13 +86,13 @@ def invert(levels: Tensor, subject: Subject) -> Tensor:
     return torchaudio.functional.lfilter(sound, back, forward, clamp=False)
 
 
-def write_wav(sound: Tensor, rate: int, path: Path | Any) -> None:
+def write_wav(sound: Tensor, rate: int, file: IO[bytes]) -> None:
     """A WAV of 16 bits, mono; a sound that is louder than full scale is turned down to it."""
     peak = max(1.0, float(sound.abs().max()))
     samples = (sound / peak * 32767).round().to(torch.int16).numpy()
-    with wave.open(str(path) if isinstance(path, Path) else path, "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(samples.astype("<i2").tobytes())
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, rate, 0, "NONE", ""))
+        out.writeframes(samples.astype("<i2").tobytes())
 
 
 def _windows(subject: Subject) -> tuple[int, int, int]:

@@ -1,27 +1,21 @@
 """What drawing needs to know of a model, and the one view of a file that is drawn."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from tome_zoo import cards, modalities
+from tome_zoo.cards.timm_models import card_of_timm
 from tome_zoo.errors import MediaError
-from tome_zoo.modalities.inputs import AudioInput, ImageInput, Modality, Sampling, Spec, VideoInput
-
-
-@dataclass(frozen=True)
-class CentralView:
-    """A protocol of one view: the clip in the middle of a video, the centre crop, the beginning of a sound."""
-
-    sampling: Sampling = "clip"
-    temporal_views: int = 1
-    spatial_views: int = 1
+from tome_zoo.modalities import windows
+from tome_zoo.modalities.inputs import AudioInput, Modality, Spec, VideoInput
+from tome_zoo.modalities.sources import open_source
+from tome_zoo.modalities.windows import OneView
 
 
 @dataclass(frozen=True)
@@ -33,41 +27,35 @@ class Subject:
         modality: "image", "video" or "audio".
         spec: Preprocessing and size of the input; a model card is one.
         protocol: Which view of a file is drawn.
-        labels: Names of the outputs, or none.
+        labels: Names of the outputs.
         multi_label: Whether each class has a probability of its own.
     """
 
     name: str
     modality: Modality
     spec: Spec
-    protocol: CentralView
+    protocol: OneView
     labels: tuple[str, ...]
     multi_label: bool
 
 
 def subject_of(model: nn.Module) -> Subject:
-    """A model of the zoo by its card; any other is taken for a timm image model with timm's own configuration."""
-    card = getattr(model, "card", None)
-    if isinstance(card, cards.ModelCard):
-        return Subject(
-            name=card.name,
-            modality=card.modality,
-            spec=card,
-            protocol=CentralView(cards.protocol_card(card.protocol).sampling),
-            labels=tuple(getattr(model, "labels", ())),
-            multi_label=cards.dataset_card(card.dataset).multi_label,
-        )
-    config = resolve_model_data_config(model)
-    settings = ImageInput(
-        mean=config["mean"],
-        std=config["std"],
-        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-        crop_pct=config["crop_pct"],
+    """A model of the zoo by its card, any other by the card that timm's configuration of it makes.
+
+    Raises:
+        CardError: If it is a model that does not say how its input is prepared.
+        UnsupportedModelError: If its tokens cannot be merged.
+    """
+    card = getattr(model, "card", None) or card_of_timm(model)
+    protocol = cards.protocol_card(card.protocol)
+    return Subject(
+        name=card.name,
+        modality=card.modality,
+        spec=card,
+        protocol=OneView(protocol.sampling),
+        labels=cards.model_labels(card),
+        multi_label=protocol.metric == "map",
     )
-    shape: Any = SimpleNamespace(size=_size(model, config), in_chans=config["input_size"][0])
-    spec: Any = SimpleNamespace(architecture=shape, input=settings)
-    name = str((getattr(model, "pretrained_cfg", None) or {}).get("architecture", type(model).__name__))
-    return Subject(name, "image", spec, CentralView(), (), multi_label=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,39 +67,47 @@ class Sample:
         view: float32 `[channels, ...]`, as the model takes it.
         waveform: The whole sound, float32 `[samples]` at the model's rate; None for images and videos.
         rate: Frames a second of a clip, at true speed; None for images and sounds.
+        coverage: Which part of a longer video or sound is drawn, in words; empty if it is all of it.
     """
 
     name: str
     view: Tensor
     waveform: Tensor | None = None
     rate: float | None = None
+    coverage: str = ""
 
 
-def read_sample(subject: Subject, path: str | Path) -> Sample:
+def read_sample(subject: Subject, source: Any, rate: float | None = None) -> Sample:
     """The drawn view of a file: its centre crop, the clip in its middle, its beginning.
 
+    Args:
+        subject: The model.
+        source: A path, an open binary file, a Pillow image, or an array or tensor; see `modalities.sources`. An image
+            is turned upright as the camera noted (EXIF).
+        rate: Frames a second, or Hz, of a video or sound that is an array or tensor.
+
     Raises:
-        MediaError: If the file cannot be read.
+        MediaError: If the source cannot be read.
     """
-    modality = modalities.get(subject.modality)
-    media = modality.read(Path(path), subject.spec)
-    view = modality.views(media, subject.spec, subject.protocol)[0]
     settings = subject.spec.input
-    if isinstance(settings, AudioInput):
-        return Sample(Path(path).name, view, waveform=media)
-    if isinstance(settings, VideoInput):
-        own = media.fps if subject.protocol.sampling == "strided" and media.fps else settings.target_fps
-        return Sample(Path(path).name, view, rate=own / settings.sampling_rate)
-    return Sample(Path(path).name, view)
+    with open_source(source, subject.modality, subject.spec, rate) as media:
+        view = modalities.get(subject.modality).views(media, subject.spec, subject.protocol)[0]
+        part = _coverage(subject, media)
+        playing = None
+        if isinstance(settings, VideoInput):
+            own = media.fps if subject.protocol.sampling == "strided" and media.fps else settings.target_fps
+            playing = own / settings.sampling_rate
+    waveform = media if subject.modality == "audio" else None
+    return Sample(_name(source), view, waveform, playing, part)
 
 
-def central_view(subject: Subject, path: str | Path) -> Tensor:
+def central_view(subject: Subject, source: Any) -> Tensor:
     """The view of `read_sample`, float32 `[channels, ...]`.
 
     Raises:
-        MediaError: If the file cannot be read.
+        MediaError: If the source cannot be read.
     """
-    return read_sample(subject, path).view
+    return read_sample(subject, source).view
 
 
 def colours(subject: Subject, view: Tensor) -> np.ndarray:
@@ -140,8 +136,14 @@ def log_mel(subject: Subject, view: Tensor) -> np.ndarray:
     return (view[0].detach().float().cpu() * (2 * settings.std) + settings.mean).numpy()
 
 
-def _size(model: nn.Module, config: dict[str, Any]) -> tuple[int, int]:
-    """(height, width) that the model was built for."""
-    built: Any = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    height, width = built or config["input_size"][-2:]
-    return int(height), int(width)
+def _name(source: Any) -> str:
+    named = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    return Path(named).name if isinstance(named, str | os.PathLike) else "input"
+
+
+def _coverage(subject: Subject, media: Any) -> str:
+    whole = windows.duration(media, subject.modality, subject.spec)
+    spans = windows.spans(media, subject.modality, subject.spec, subject.protocol)
+    if whole is None or not spans or spans[0].end - spans[0].start > 0.95 * whole:
+        return ""
+    return f"{spans[0].start:.1f} to {spans[0].end:.1f} s of {whole:.1f} s"

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tome_zoo.errors import TomeZooError, UnsupportedModelError
+from tome_zoo.errors import CardError, TomeZooError, UnsupportedModelError
 from tome_zoo.evaluation.prediction import Prediction
 from tome_zoo.schedule import R
 from tome_zoo.transformer.patching import patch, share_parameters
-from tome_zoo.visualize.subject import Subject, subject_of
+from tome_zoo.visualize.subject import subject_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,9 @@ class Groups:
         n_tokens: Tokens left, the prefix included.
         n_input: Tokens before merging, the prefix included.
         r: The schedule.
+        reducer: What reduced them; empty for the default matching.
+        n_dropped: Input tokens that no token holds behind the last block, where the reducer drops tokens. The groups
+            show them with the survivor that stands in for them.
         block: How many blocks were passed, from 1.
         depth: How many blocks there are.
         kernel: Extent of a patch along each axis of the input.
@@ -40,6 +43,8 @@ class Groups:
     n_tokens: int
     n_input: int
     r: R
+    reducer: str
+    n_dropped: int
     block: int
     depth: int
     kernel: tuple[int, ...]
@@ -87,7 +92,7 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
         raise TomeZooError(f"expected one view of {dimensions - 1} dimensions, got the shape {list(view.shape)}")
     with torch.inference_mode():
         trace = merging.trace(x)
-        prediction = _predict(merging, x, subject_of(model), top_k)
+        prediction = _predict(merging, x, top_k)
     n_prefix, depth = merging.num_prefix_tokens, len(trace.blocks)
     grid = token_grid(merging, tuple(x.shape[2:]))
     n_input = trace.blocks[0].shape[1]
@@ -97,6 +102,7 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
         )
     kernel, stride = patch_steps(merging)
     cells = pixel_cells(tuple(x.shape[2:]), kernel, stride, grid)
+    reducer = getattr(merging, "reducer", None)
     found = []
     for number, after in enumerate(trace.blocks, start=1):
         index = after[0, n_prefix:].cpu().numpy() - n_prefix
@@ -108,6 +114,8 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
                 n_tokens=int(index.max()) + 1 + n_prefix,
                 n_input=n_input,
                 r=merging.r,
+                reducer="" if reducer is None or reducer.is_default else reducer.name,
+                n_dropped=n_input - round(float(trace.size[0].sum())),
                 block=number,
                 depth=depth,
                 kernel=kernel,
@@ -164,14 +172,22 @@ def _merging(model: nn.Module, r: R | None) -> Any:
     return same
 
 
-def _predict(model: Any, x: Tensor, subject: Subject, top_k: int) -> tuple[Prediction, ...]:
+def _predict(model: Any, x: Tensor, top_k: int) -> tuple[Prediction, ...]:
     if not getattr(model, "num_classes", 0):
         return ()
     logits = model(x)[0].float().cpu()
-    probabilities = logits.sigmoid() if subject.multi_label else logits.softmax(dim=0)
+    labels, multi_label = _classes(model)
+    probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=0)
     best = probabilities.argsort(descending=True, stable=True)[:top_k].tolist()
-    named = len(subject.labels) == len(logits)
     return tuple(
-        Prediction(subject.labels[index] if named else f"class {index}", index, float(probabilities[index]))
-        for index in best
+        Prediction(labels[index] if labels else f"class {index}", index, float(probabilities[index])) for index in best
     )
+
+
+def _classes(model: Any) -> tuple[tuple[str, ...], bool]:
+    """Names of the outputs, none for a model that nobody has described, and whether each has its own probability."""
+    try:
+        subject = subject_of(model)
+    except CardError:
+        return (), False
+    return subject.labels, subject.multi_label

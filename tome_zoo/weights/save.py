@@ -11,6 +11,7 @@ from torch import nn
 
 from tome_zoo.cards import ModelCard, model_card
 from tome_zoo.errors import CardError
+from tome_zoo.system.files import atomic_write
 from tome_zoo.weights.metadata import WeightsMetadata
 
 
@@ -40,15 +41,10 @@ def save_weights(
         The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().to(dtype).cpu().contiguous() for key, value in model.state_dict().items()}
     header = metadata_of(getattr(model, "card", None), classes, dataset, protocol).to_header()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(save(tensors, header))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path, "wb") as file:
+        file.write(save(tensors, header))
     return path
 
 

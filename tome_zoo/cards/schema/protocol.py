@@ -13,7 +13,7 @@ class ProtocolCard(Card):
 
     Attributes:
         version: Raised whenever a change could alter a score.
-        temporal_views: Clips a sample.
+        temporal_views: Clips of a video, or stretches of a sound, spread evenly over it.
         spatial_views: Crops a clip.
         sampling: Which frames the clips of a video have: "clip", as spatiotemporal MAE, at the model's own frame rate;
             "strided", as VideoMAE, every so-many-th frame of the file, whatever its rate.
@@ -33,7 +33,7 @@ class ProtocolCard(Card):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ProtocolCard":
-        if self.modality != "video" and self.temporal_views != 1:
+        if self.modality == "image" and self.temporal_views != 1:
             raise ValueError(f"temporal_views must be 1 for {self.modality}, got {self.temporal_views}")
         if self.modality != "video" and self.sampling != "clip":
             raise ValueError(f"sampling = {self.sampling!r} is for video, this protocol is for {self.modality}")
