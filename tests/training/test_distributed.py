@@ -18,8 +18,9 @@ torch.set_num_threads(1)
 from tome_zoo import train
 root, output, batch_size, *flags = sys.argv[1:]
 train("demo_image.shapes", root, output=output, epochs=2, batch_size=int(batch_size), accum=2, workers=0, r=20,
-      log_steps=1, evaluations=1, eval_r=[20], eval_limit=4, ema_decay=0.0 if "fsdp" in flags else 0.9, fsdp="fsdp" in flags,
-      optimizer="momentum", tensor_augment=(), architecture={"embed_dim": 24, "depth": 2, "num_heads": 2}, dtype="float32")
+      log_steps=1, evaluations=1, eval_r=[20], eval_limit=4, ema_decay=0.0 if "fsdp" in flags else 0.9,
+      fsdp="fsdp" in flags, optimizer="momentum", tensor_augment=(),
+      architecture={"embed_dim": 24, "depth": 2, "num_heads": 2})
 """
 
 

@@ -21,12 +21,13 @@ from tome_zoo.data.decode import decode
 from tome_zoo.data.stamp import stamp
 from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.evaluation.metrics import multi_hot
+from tome_zoo.evaluation.plan import DECODERS, PACKAGES
 from tome_zoo.evaluation.results import Failure
 from tome_zoo.evaluation.score_store import ScoreKey, ScoreStore
 from tome_zoo.evaluation.shard import Shard, merge_shards
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
-from tome_zoo.system import distributed
+from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
 from tome_zoo.training.feature_files import check_ending, files_of_folder, write_features
 from tome_zoo.weights.load import weights_digest
@@ -193,17 +194,19 @@ def _open(
 
 def _key(model: ZooModel, data: Dataset, rule: Any, r: str, dtype: str, tokens: bool) -> ScoreKey:
     inputs = model.card.architecture.model_dump_json() + model.card.input.model_dump_json() + rule.model_dump_json()
+    found = provenance.versions([*PACKAGES, *DECODERS[model.card.modality]])
     return ScoreKey(
         model=model.card.name,
         weights=weights_digest(model),
         r=r,
         prop_attn=model.prop_attn,
+        reducer=model.reducer.identity,
         protocol=f"{rule.id},{'tokens' if tokens else 'pooled'}",
         dtype=dtype,
         dataset=data.card.name,
         split=data.split,
-        root=str(data.root.resolve()),
         inputs=hashlib.sha256(inputs.encode()).hexdigest()[:12],
+        versions=tuple(f"{name} {version}" for name, version in found.items() if name != "python"),
     )
 
 
