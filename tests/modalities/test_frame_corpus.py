@@ -207,5 +207,6 @@ def test_frames_are_those_in_order_everywhere(tmp_path, monkeypatch, case):
     if not available(case.codec):
         pytest.skip(f"PyAV has no {case.codec}")
     path = write(case, tmp_path / f"a.{case.container}")
-    compared = compare(path, monkeypatch, program=True)
+    # Of tracks that state no bit rate the program takes the one with most pixels, the library the first.
+    compared = compare(path, monkeypatch, program=case.extra != "two tracks")
     print(f"{compared} frames compared, {case}")
