@@ -15,7 +15,11 @@ from tome_zoo.training.init_weights import init_weights
 from tome_zoo.training.patch_drop import GridDrop
 from tome_zoo.training.seeds import derive, seeded
 
-DEFAULT_PROTOCOLS = {"image": "image_center_crop", "video": "video_10x1", "audio": "audio_clip"}
+DEFAULT_PROTOCOLS = {
+    ("image", False): "image_center_crop", ("video", False): "video_10x1", ("audio", False): "audio_clip_top1",
+    ("audio", True): "audio_clip",
+}  # fmt: skip
+"""By (modality, whether a sample may have several classes), where the model's own protocol does not suit the data."""
 
 
 def build_model(
@@ -104,7 +108,9 @@ def _card_for(model: ZooModel, data: Dataset, protocol: str | None) -> ModelCard
     card = model.card
     if protocol is None:
         suits = (cards.protocol_card(card.protocol).metric == "map") == data.card.multi_label
-        protocol = card.protocol if suits else DEFAULT_PROTOCOLS[card.modality]
+        protocol = card.protocol if suits else DEFAULT_PROTOCOLS.get((card.modality, data.card.multi_label))
+    if protocol is None:
+        raise DataError(f"no protocol scores {card.modality} samples of several classes: name one of your own")
     rule = cards.protocol_card(protocol)
     if (rule.metric == "map") != data.card.multi_label or rule.modality != card.modality:
         raise TomeZooError(
