@@ -11,6 +11,7 @@ from tome_zoo.cards.schema import ModelCard, RecipeCard
 from tome_zoo.data.dataset import Dataset
 from tome_zoo.errors import CheckpointError, DataError, TomeZooError
 from tome_zoo.registry import ZooModel
+from tome_zoo.registry.model import attach_card
 from tome_zoo.training.init_weights import init_weights
 from tome_zoo.training.patch_drop import GridDrop
 from tome_zoo.training.seeds import derive, seeded
@@ -76,9 +77,7 @@ def prepare_model(
             nn.init.zeros_(model.head.bias)
     if recipe.prop_attn is not None:
         model.prop_attn = recipe.prop_attn
-    model.card = _card_for(model, data, protocol)
-    model.protocol = cards.protocol_card(model.card.protocol)
-    model.labels = cards.model_labels(model.card)
+    attach_card(model, _card_for(model, data, protocol))
     model.head_drop = nn.Dropout(recipe.dropout)
     drop = (recipe.time_patch_drop, recipe.frequency_patch_drop)
     if any(drop):

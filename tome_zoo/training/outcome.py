@@ -83,6 +83,8 @@ def _card(plan: TrainingPlan, card: ModelCard, name: str, results: Sequence[Resu
         "dataset": card.dataset,
         "protocol": card.protocol,
     }
+    if card.timm is not None:
+        data["timm"] = card.timm
     if card.classes:
         data["classes"] = list(card.classes)
     return data | ({"measured": measured} if measured else {})

@@ -102,7 +102,7 @@ def train(
         recipe: Card or name; None takes the model's own, or `finetune_` and the modality.
         r: What merges, one schedule or several; None takes the recipe's. A block-by-block one is written [[9, 0, 4]].
         r_mode: "constant", "scheduled" or "random", as `RecipeCard.r_mode`; None is "random" for several r.
-        output: Folder of the run.
+        output: Folder of the run; ranks on several machines have to share it.
         resume: Go on from the last checkpoint in `output`, if there is one.
         validation: None takes the validation split of the folder, if there is one.
         dataset: Card or name of what lies at `data`; None takes the model card's.
@@ -170,7 +170,8 @@ def train(
             if rank.rank == 0:
                 terms = license or (base.weights.license if base.weights and chosen.start == "pretrained" else "")
                 folder = write_outcome(plan, final, new, results, DTYPES[save_dtype], terms or "other")
-        return TrainResult(new, output, folder, tuple(results), plan.total, len(run.failures), time.monotonic() - begin)
+        unreadable = set[str]().union(*distributed.all_gather(set(run.failures)))
+        return TrainResult(new, output, folder, tuple(results), plan.total, len(unreadable), time.monotonic() - begin)
 
 
 def _merging(r: Any, r_mode: str | None) -> dict[str, Any]:
