@@ -1,8 +1,13 @@
 """Shared by the tests of the transformer: a counter of operations that puts no hooks on modules."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+sys.path.append(str(Path(__file__).parent))  # for the folder `treatments`
 
 
 class _Flops(TorchDispatchMode):

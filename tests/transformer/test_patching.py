@@ -172,6 +172,94 @@ def test_published_outputs(file, name, config, golden):
                 assert torch.equal(ours.sort().values, size[..., 0].sort().values)
 
 
+class AddsNothing(timm.models.VisionTransformer):
+    """As those of many repositories: a constructor of its own, timm's forward."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.note = "mine"
+
+
+class PoolsOtherwise(timm.models.VisionTransformer):
+    def forward_features(self, x):
+        return super().forward_features(x).flip(1)
+
+
+SMALL = {"img_size": 48, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 5}
+
+
+def test_subclasses_that_leave_the_forward_are_served():
+    model, x = AddsNothing(**SMALL).eval(), torch.randn(2, 3, 48, 48)
+    same = timm.models.VisionTransformer(**SMALL).eval()
+    same.load_state_dict(model.state_dict())
+    patch(model, 4)
+    assert isinstance(model, AddsNothing)
+    assert model.note == "mine"
+    expected = patch(same, 4)(x)
+    for one in (model, copy.deepcopy(model)):
+        assert torch.equal(one(x), expected)
+        assert type(one) is type(model)
+    assert type(unpatch(model)) is AddsNothing
+    with pytest.raises(UnsupportedModelError, match="PoolsOtherwise: it has its own `forward_features`"):
+        patch(PoolsOtherwise(**SMALL))
+
+
+def test_other_libraries_transformers_are_refused_by_their_full_name():
+    from torchvision.models import vit_b_16
+
+    with torch.device("meta"):
+        model = vit_b_16()
+    full = r"torchvision\.models\.vision_transformer\.VisionTransformer: .*vit_base_patch16_224"
+    with pytest.raises(UnsupportedModelError, match=full):
+        patch(model)
+    other = type("VisionTransformer", (nn.Module,), {"__module__": "open_clip.transformer"})()
+    with pytest.raises(
+        UnsupportedModelError, match=r"open_clip\.transformer\.VisionTransformer: .*vit_base_patch16_clip"
+    ):
+        patch(other)
+
+
+def test_what_was_wrapped_before_is_refused_or_served():
+    x = torch.randn(2, 3, 48, 48)
+    model = timm.models.VisionTransformer(**SMALL).eval()
+    with pytest.raises(UnsupportedModelError, match="patch the timm model first, then wrap"):
+        patch(nn.Sequential(model))
+    expected = patch(copy.deepcopy(model), 4)(x)
+    forward = model.forward
+    model.forward = lambda x: forward(x)
+    with pytest.raises(
+        UnsupportedModelError, match=r"forward has been set on the instance.*patch the timm model first"
+    ):
+        patch(model, 4)
+    del model.forward
+    model.blocks[1].forward = lambda x, **_: x
+    with pytest.raises(UnsupportedModelError, match="block 1's forward has been set on the instance"):
+        patch(model, 4)
+    del model.blocks[1].forward
+    model.forward = forward  # timm's own, as accelerate leaves it
+    torch.testing.assert_close(patch(model, 4)(x), expected)
+
+
+def test_a_block_that_cannot_merge_is_refused_by_name():
+    x, model = torch.randn(2, 3, 48, 48), timm.models.VisionTransformer(**SMALL).eval()
+    patch(model, 4).blocks[1] = nn.Identity()  # taken out
+    assert model(x).shape == (2, 5)
+    model.blocks[1] = nn.Linear(32, 32)
+    with pytest.raises(UnsupportedModelError, match="a Linear has been put in its place"):
+        model(x)
+    model = patch(timm.models.VisionTransformer(**SMALL).eval(), 4)
+    model.blocks[1].forward = lambda x: x
+    with pytest.raises(UnsupportedModelError, match="takes no keyword `merging`"):
+        model(x)
+    model.blocks[1].forward = lambda x, **_: x
+    with pytest.raises(UnsupportedModelError, match="does not call the block with `merging`"):
+        model(x)
+    del model.blocks[1].forward
+    model.blocks[1].register_forward_hook(lambda m, a, y: y[:, :-1])
+    with pytest.raises(UnsupportedModelError, match="made 28 tokens of 29"):
+        model(x)
+
+
 def test_settings_and_undoing():
     model = timm.create_model("vit_tiny_patch16_224", depth=3, img_size=64)
     state = copy.deepcopy(model.state_dict())

@@ -13,7 +13,7 @@ from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, chosen_indices, open_dataset
 from tome_zoo.data.decode import decode
 from tome_zoo.data.formats.files import files
-from tome_zoo.errors import DataError
+from tome_zoo.errors import DataError, printable
 
 Kind = Literal["missing", "empty", "undecodable"]
 
@@ -172,7 +172,7 @@ def _unlisted(data: Dataset) -> tuple[str, ...]:
         if found:
             for sample in data.samples if split == data.split else _samples(data, split):
                 found.pop(os.path.abspath(sample.path), None)
-    return tuple(sorted(found.values()))
+    return tuple(sorted(map(printable, found.values())))
 
 
 def _samples(data: Dataset, split: str) -> Sequence[Any]:

@@ -11,7 +11,7 @@ from tome_zoo import modalities
 from tome_zoo.data.dataset import Dataset
 from tome_zoo.data.stamp import Stamp, stamp
 from tome_zoo.data.workers import StartError, WorkerPool
-from tome_zoo.errors import CardError, MediaError
+from tome_zoo.errors import CardError, MediaError, printable
 from tome_zoo.modalities.inputs import Spec, ViewProtocol
 
 TIMEOUT = 900.0  # s, for one file; more than an hour of video at 10 x 3 views takes
@@ -74,7 +74,7 @@ def decode(
                     yield Decoded(index, outcome.tensor, *outcome.result)
                 else:
                     path = dataset.samples[index].path
-                    yield Decoded(index, None, f"{path}: {outcome.lost}", stamp(path))
+                    yield Decoded(index, None, printable(f"{path}: {outcome.lost}"), stamp(path))
             return
         except StartError as error:
             _log.warning("no processes for decoding (%s): this one decodes, which takes longer", error)
@@ -99,10 +99,10 @@ class _Decoder:
         except CardError:
             raise
         except (MediaError, OSError) as error:
-            return (str(error), before), None
+            return (printable(str(error)), before), None
         except Exception as error:  # a decoder surprised by a damaged file must not end an evaluation of thousands
             _log.debug("%s: unexpected failure", path, exc_info=True)
-            return (f"{path}: cannot be decoded ({type(error).__name__}: {error})", before), None
+            return (printable(f"{path}: cannot be decoded ({type(error).__name__}: {error})"), before), None
         return (None, before), views if self.keep_views else None
 
     def _views(self, path: Path) -> Tensor | None:

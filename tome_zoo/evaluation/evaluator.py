@@ -24,6 +24,7 @@ from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
 from tome_zoo.evaluation.score_store import ScoreStore, versions_before
 from tome_zoo.evaluation.summary import collect_results, earlier_results
 from tome_zoo.merge import AnyReducer
+from tome_zoo.modalities.video import video_decoder
 from tome_zoo.registry import ZooModel, require_classifier
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
@@ -141,7 +142,7 @@ def evaluate(
                 workers=decoders(on) if workers is None else workers,
                 ranks=rank.world_size,
                 time_timm=time_timm,
-                versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]),
+                versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]) | _decoder_choice(source),
                 date=provenance.now(),
             )
         require_agreement(plan, resume)
@@ -170,6 +171,11 @@ def evaluate(
             ]
             results = collect_results(plan, runs, share, ids_to_send, output, resume=resume)
         return distributed.broadcast(results)
+
+
+def _decoder_choice(model: ZooModel) -> dict[str, str]:
+    """Which decoder of videos was to be used, as results state it."""
+    return {"video_decoder": video_decoder()} if model.card.modality == "video" else {}
 
 
 def _check_options(dtype: str, **counts: int | None) -> None:

@@ -47,7 +47,6 @@ class Result:
             number of ranks.
         timm_samples_per_second: The same weights in timm's own unmerged model, timed in turn with this one.
         peak_memory: MiB; on a GPU what was allocated there, on a CPU what of the process lay in memory.
-        data: Folder of the data set.
         n_expected: Samples that the data set lists, after `limit`.
         n_scored: Samples with a score.
         n_failed: Samples without one; `failed` says why.
@@ -57,6 +56,7 @@ class Result:
         weights: Leading hex digits of the SHA-256 of the model's tensors.
         attention: The kernel that computed attention.
         ranks: Processes that shared the work.
+        root: Folder of the data.
         seconds: What the last run of the command spent on waiting for data, in the model, and on the rest,
             all r together.
         key: Digest of all that the scores depend on; the name of their folder ends with it.
@@ -100,7 +100,7 @@ class Result:
     device: str
     ranks: int = 1
     limit: int | None = None
-    data: str = ""
+    root: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     key: str = ""
     versions: dict[str, str] = field(default_factory=dict)

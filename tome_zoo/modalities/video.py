@@ -13,6 +13,7 @@ from tome_zoo.errors import CardError
 from tome_zoo.modalities._checks import input_of
 from tome_zoo.modalities._video_crops import Cropper
 from tome_zoo.modalities._video_frames import Video
+from tome_zoo.modalities._video_frames import video_decoder as video_decoder
 from tome_zoo.modalities.inputs import Spec, VideoInput, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 

@@ -201,6 +201,14 @@ class MergingBlock(Block):
         return x + self.drop_path2(self.ls2(feed_forward(self.mlp, self.norm2(x))))
 
 
+class MergingSequential(nn.Sequential):
+    """timm's `model.blocks`, whose call may also run merging blocks."""
+
+    def forward(self, x: Tensor, run: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """One block after the other, or what `run` makes of the tokens by calling them itself."""
+        return super().forward(x) if run is None else run(x)
+
+
 def take_over(block: Block) -> None:
     """Make timm's block a merging one, in place."""
     block.__class__ = MergingBlock

@@ -12,7 +12,7 @@ from torch import nn
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.schedule import R, resolve
-from tome_zoo.transformer.block import give_back, take_over
+from tome_zoo.transformer.block import MergingSequential, give_back, take_over
 from tome_zoo.transformer.vit import (
     MergingVisionTransformer,
     MergingVisionTransformerDistilled,
@@ -79,6 +79,8 @@ def patch(
         offloaded = [module for module in (model, *model.blocks) if _wrapped_by_accelerate(module)]
         for block in model.blocks:
             take_over(block)
+        if type(model.blocks) is nn.Sequential:
+            model.blocks.__class__ = MergingSequential
         model.__class__ = merging_class(type(model))
         for module in offloaded:
             _rebind(module)
@@ -94,6 +96,8 @@ def unpatch(model: VisionTransformer) -> VisionTransformer:
         return model
     for block in model.blocks:
         give_back(block)
+    if type(model.blocks) is MergingSequential:
+        model.blocks.__class__ = nn.Sequential  # type: ignore[assignment]
     model.__class__ = next(cls for cls in type(model).__mro__ if not issubclass(cls, MergingVisionTransformer))  # type: ignore[assignment]
     for name in ("_r", "_schedule", "_prop_attn", "_reducer", "_always_sized"):
         model.__dict__.pop(name, None)

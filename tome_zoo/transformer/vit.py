@@ -19,8 +19,8 @@ from tome_zoo.schedule import R, resolve
 from tome_zoo.system.compiler import require_compiler
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.attention import ATTENTION_READS, size_bias
-from tome_zoo.transformer.block import BlockReducer, MergingBlock, State, run_block
-from tome_zoo.transformer.fast_path import observed, why_not_prefix_only
+from tome_zoo.transformer.block import BlockReducer, MergingBlock, MergingSequential, State, run_block
+from tome_zoo.transformer.fast_path import observed, observed_globally, why_not_prefix_only
 
 
 class Trace(NamedTuple):
@@ -64,6 +64,7 @@ class MergingVisionTransformer(VisionTransformer):
     ) -> None:
         """Take timm's arguments, and `r`, `prop_attn` and `reducer` as the properties of these names."""
         super().__init__(*args, block_fn=MergingBlock, **kwargs)
+        self.blocks.__class__ = MergingSequential
         self.prop_attn = prop_attn
         self.reducer = reducer
         self.r = r
@@ -254,14 +255,6 @@ class MergingVisionTransformer(VisionTransformer):
         tokens, size, _ = states[-1]
         return Trace(tuple(trace for _, _, trace in states), _ones(tokens) if size is None else size)
 
-    def _refuse_unseen_hooks(self) -> None:
-        """Blocks are called one by one when they merge, so the call of their container is nobody's to act through."""
-        reason = observed(self.blocks)
-        if reason:
-            raise UnsupportedModelError(
-                f"model.blocks has {reason}, which merging does not call: act on the first or last block, or set r = 0"
-            )
-
     def _refuse_merged(self, x: Tensor) -> None:
         n_full = self.patch_embed.num_patches + self.num_prefix_tokens
         if any(self._schedule) and (self.dynamic_img_size or x.shape[1] != n_full):
@@ -286,11 +279,31 @@ class MergingVisionTransformer(VisionTransformer):
 
     def _forward_blocks(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
         """The first `n_blocks` blocks, or all: embedded tokens to the state behind them."""
-        self._refuse_unseen_hooks()
         state: State = (x, self._first_size(x), trace)
+        if n_blocks is None and (observed(self.blocks) or observed_globally()):
+            return self._call_blocks(state)
         for index in range(len(self.blocks) if n_blocks is None else n_blocks):
             state = self._forward_block(index, state)
         return state
+
+    def _call_blocks(self, state: State) -> State:
+        """All blocks by way of their container, for whoever acts through its call."""
+        if not isinstance(self.blocks, MergingSequential):
+            raise UnsupportedModelError(
+                f"model.blocks is a {type(self.blocks).__name__} with hooks, which merging cannot call: act on the "
+                "first or the last block, or set r = 0"
+            )
+        states = [state]
+
+        def run(x: Tensor) -> Tensor:
+            current: State = (x, *states[0][1:])
+            for index in range(len(self.blocks)):
+                current = self._forward_block(index, current)
+            states.append(current)
+            return current[0]
+
+        tokens = self.blocks(state[0], run=run)
+        return tokens, *states[-1][1:]
 
     def _first_size(self, x: Tensor) -> Tensor | None:
         """Sizes before the first block: None spares it the weighing; compiled blocks want all calls to be alike."""
@@ -305,6 +318,9 @@ class MergingVisionTransformer(VisionTransformer):
         by_class_token = self.attn_pool is None and self.global_pool == "token"
         if not self.num_prefix_tokens or not (by_class_token or isinstance(self.attn_pool, PrefixMeanPool)):
             return "the head reads all tokens"
+        reason = observed(self.blocks)
+        if reason:
+            return f"blocks: {reason}"
         last = self.blocks[-1]
         if type(last) is not MergingBlock:
             return f"the last block is a {type(last).__name__}"
@@ -319,7 +335,6 @@ class MergingVisionTransformer(VisionTransformer):
 
     def _trace_blocks(self, x: Tensor, n_blocks: int | None = None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
         """The state after each of the first `n_blocks` blocks, with every token followed."""
-        self._refuse_unseen_hooks()
         states: list[Any] = []
         state: State = (x, self._first_size(x), _identity(x))
         for index in range(len(self.blocks) if n_blocks is None else n_blocks):

@@ -127,7 +127,8 @@ def _label(axes: "Axes", subject: Subject, sample: Sample, size: tuple[int, int]
     end = heard_frames(subject, sample)
     if end < frames:
         axes.axvline(end / frames * size[0], color="white", linewidth=1.5, linestyle=(0, (4, 3)))
-        axes.text(end / frames * size[0] + 6, 6, "padding", color="white", fontsize=8)
+        box = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 2}
+        axes.text(end / frames * size[0] + 7, 7, "padding", color="white", fontsize=8, bbox=box)
 
 
 def _legend(axes: "Axes", groups: Groups) -> None:

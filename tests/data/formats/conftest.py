@@ -10,7 +10,7 @@ import pytest
 from tome_zoo.cards import DatasetCard
 from tome_zoo.cards.schema import DATASET_FORMATS
 
-MODALITY = {name: modality for modality, names in DATASET_FORMATS.items() for name in names}
+MODALITY = {name: modality for modality, names in reversed(DATASET_FORMATS.items()) for name in names}
 
 
 @pytest.fixture

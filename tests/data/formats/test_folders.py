@@ -160,3 +160,61 @@ def test_video_folders_are_never_numbered_by_rank(tmp_path, card, touch):
         open_dataset(tmp_path, card("class_folders", num_classes=1))
     with pytest.raises(DataError, match="Looked for class_folders: <class>/<video> in one of train/, videos/train/"):
         open_dataset(tmp_path, card("class_folders", ["a"]), "train")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_folders_called_by_numbers_count_as_numbers(tmp_path, card, touch, targets, first):
+    touch(*(tmp_path / "val" / str(number) / "a.png" for number in range(first, first + 12)))
+    dataset = open_dataset(tmp_path, card("image_folder", num_classes=None))
+    assert targets(dataset) == {f"{number}/a.png": number - first for number in range(first, first + 12)}
+    assert dataset.labels == tuple(str(number) for number in range(first, first + 12))
+
+
+def test_numbers_of_which_the_order_is_unknown_are_refused(tmp_path, card, touch):
+    touch(*(tmp_path / "val" / name / "a.png" for name in ("7", "70", "8")))
+    with pytest.raises(DataError, match="called by numbers, 7, 70 and so on"):
+        open_dataset(tmp_path, card("image_folder", num_classes=None))
+    touch(*(tmp_path / "padded" / "val" / name / "a.png" for name in ("007", "070", "008")))
+    assert open_dataset(tmp_path / "padded", card("image_folder", num_classes=None)).labels == ("007", "008", "070")
+
+
+def test_a_class_may_be_called_as_a_split(tmp_path, card, touch, targets):
+    touch(*(tmp_path / name / "a.png" for name in ("bus", "train", "tram")))
+    dataset = open_dataset(tmp_path, card("image_folder", num_classes=None))
+    assert targets(dataset) == {"bus/a.png": 0, "train/a.png": 1, "tram/a.png": 2}
+
+
+def test_stray_folders_take_no_class_number(tmp_path, card, touch, targets):
+    touch(tmp_path / "val" / "__MACOSX" / "x" / "a.png", tmp_path / "val" / "empty" / "notes.md")
+    touch(*(tmp_path / "val" / name / "a.png" for name in ("Zebra", "ant", "zoo")))
+    for labels, expected in ((None, (0, 1, 2)), (["Zebra", "ant", "zoo"], (0, 1, 2))):
+        some = card("image_folder", labels, num_classes=None)
+        assert tuple(targets(open_dataset(tmp_path, some)).values()) == expected
+
+
+@pytest.mark.parametrize("ending", ["flv", "wmv", "mpg", "ts", "3gp", "MTS", "ogv"])
+def test_videos_of_all_endings_in_folders_of_any_classes(tmp_path, touch, targets, ending):
+    touch(tmp_path / "val" / "jump" / f"a.{ending}", tmp_path / "train" / "hop" / "b.mp4")
+    dataset = open_dataset(tmp_path, cards.dataset_card("video_folder"))
+    assert targets(dataset) == {f"jump/a.{ending}": 1}
+    assert dataset.labels == ("hop", "jump")
+
+
+@pytest.mark.parametrize("ending", ["wav", "aac", "aif", "wma", "caf", "amr"])
+def test_sounds_in_class_folders_have_one_class_each(tmp_path, touch, targets, ending):
+    """As ESC-50 and Speech Commands are laid out."""
+    touch(tmp_path / "audio" / "val" / "dog" / f"1.{ending}", tmp_path / "audio" / "val" / "cat" / "2.wav")
+    dataset = open_dataset(tmp_path, cards.dataset_card("sound_folder"))
+    assert targets(dataset) == {f"dog/1.{ending}": 1, "cat/2.wav": 0}
+    assert (dataset.format, dataset.card.multi_label) == ("class_folders", False)
+
+
+def test_names_that_are_no_utf8_have_ids_that_can_be_written(tmp_path, card, touch):
+    name = os.fsdecode(b"caf\xe9")
+    touch(tmp_path / "val" / name / f"{name}.png")
+    dataset = open_dataset(tmp_path, card("image_folder", num_classes=None))
+    (sample,) = dataset.samples
+    assert sample.id == "caf\\xe9/caf\\xe9.png"
+    assert dataset.labels == ("caf\\xe9",)
+    assert sample.path.is_file()
+    assert str(DataError(f"{sample.path}: bad")).encode().endswith(b"caf\\xe9.png: bad")

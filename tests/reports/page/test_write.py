@@ -88,7 +88,7 @@ def test_unreadable_samples_are_left_out(evaluated, tiny_root, tiny_zoo, tmp_pat
     folder = shutil.copytree(evaluated, tmp_path / "evaluated")
     data = shutil.copytree(tiny_root / "image", tmp_path / "image")
     lines = folder / "results.jsonl"
-    lines.write_text(lines.read_text().replace(str((tiny_root / "image").resolve()), str(data)))
+    lines.write_text(lines.read_text().replace(str(tiny_root / "image"), str(data)))
     for path in data.rglob("*.png"):
         path.write_bytes(b"no picture")
     text = write.write_page(folder, tmp_path / "page.html").read_text()

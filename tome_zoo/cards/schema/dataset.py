@@ -12,9 +12,10 @@ DatasetFormat = Literal["image_folder", "video_list", "kinetics_csv", "class_fol
 DATASET_FORMATS: dict[str, tuple[DatasetFormat, ...]] = {
     "image": ("image_folder",),
     "video": ("video_list", "kinetics_csv", "class_folders"),
-    "audio": ("audioset_json", "audioset_csv"),
+    "audio": ("audioset_json", "audioset_csv", "class_folders"),
 }
 """How data sets of each modality may lie on disk."""
+_FOLDERS = (("image_folder",), ("class_folders",))
 
 
 def _several(value: Any) -> Any:
@@ -31,7 +32,8 @@ class DatasetCard(Card):
 
     Attributes:
         layout: The formats that it may lie in, tried in this order: "image_folder"; "video_list", "kinetics_csv",
-            "class_folders"; "audioset_json", "audioset_csv". One alone may be written without brackets.
+            "class_folders"; "audioset_json", "audioset_csv" and "class_folders". One alone may be written
+            without brackets.
         splits: Name of a split -> its folder, list or manifest, relative to the root; or several that it may be called
             by. A format adds its own endings: "val" is a folder val/ and a list val.csv.
         num_classes: None means as many as there are class folders, or as `labels` lists.
@@ -89,6 +91,6 @@ class DatasetCard(Card):
                 raise ValueError(f"layout {item!r} is not for {self.modality}, expected some of {', '.join(known)}")
         if self.classes and (self.labels is not None or self.num_classes not in (None, len(self.classes))):
             raise ValueError("classes goes without labels, and num_classes, if given, is how many they are")
-        if self.num_classes is None and self.labels is None and not self.classes and self.layout != ("image_folder",):
-            raise ValueError("num_classes may be left out only where labels, or class folders of images, tell it")
+        if self.num_classes is None and self.labels is None and not self.classes and self.layout not in _FOLDERS:
+            raise ValueError("num_classes may be left out only where labels, or class folders alone, tell it")
         return self

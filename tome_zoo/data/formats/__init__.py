@@ -32,7 +32,7 @@ FORMATS: dict[str, Format] = {
     "image_folder": Format(folders.find_images, folders.expected_images, folders.read_images),
     "video_list": Format(video_list.find, video_list.expected, video_list.read),
     "kinetics_csv": Format(kinetics_csv.find, kinetics_csv.expected, kinetics_csv.read),
-    "class_folders": Format(folders.find_videos, folders.expected_videos, folders.read_videos),
+    "class_folders": Format(folders.find_media, folders.expected_media, folders.read_media),
     "audioset_json": Format(audioset_json.find, audioset_json.expected, audioset_json.read),
     "audioset_csv": Format(audioset_csv.find, audioset_csv.expected, audioset_csv.read),
 }

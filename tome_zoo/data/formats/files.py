@@ -7,8 +7,20 @@ from pathlib import Path
 from tome_zoo.errors import DataError
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
-VIDEOS = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v"})
-SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".webm", ".mkv"})
+VIDEOS = frozenset(
+    {
+        ".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg", ".m2v",
+        ".vob", ".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".divx", ".mxf",
+    }
+)  # fmt: skip
+SOUNDS = frozenset(
+    {
+        ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".webm", ".mkv", ".aac", ".aif", ".aiff", ".aifc",
+        ".wma", ".caf", ".w64", ".au", ".snd", ".amr", ".ac3", ".mp2", ".mka", ".mov", ".wv", ".tta", ".oga", ".m4b",
+        ".3gp", ".avi", ".flv", ".ape", ".weba",
+    }
+)  # fmt: skip
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN"})
 
 
 def files(folder: Path, endings: Collection[str] | None, *, deep: bool = True) -> Iterator[str]:
@@ -30,7 +42,7 @@ def _files(
     if here in above:
         return
     with os.scandir(place) as entries:
-        found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        found = sorted((entry for entry in entries if not _passed_over(entry.name)), key=lambda entry: entry.name)
     for entry in found:
         if entry.is_dir():
             if deep:
@@ -40,9 +52,13 @@ def _files(
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are passed over."""
+    """Names of the folders in a folder, sorted; hidden ones, and those that systems leave behind, are passed over."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if not _passed_over(entry.name) and entry.is_dir())
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def read_text(path: Path) -> str:

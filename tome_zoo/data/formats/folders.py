@@ -1,12 +1,12 @@
-"""Images and videos in class folders."""
+"""Images, videos and sounds in class folders."""
 
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from tome_zoo.data.formats.files import IMAGES, VIDEOS, files, subfolders
+from tome_zoo.data.formats.files import IMAGES, SOUNDS, VIDEOS, files, subfolders
 from tome_zoo.data.formats.split import Listing, Sample, Source
-from tome_zoo.errors import DataError
+from tome_zoo.errors import DataError, printable
 
 
 def find_images(source: Source) -> Path | None:
@@ -14,9 +14,9 @@ def find_images(source: Source) -> Path | None:
     return _find(source, source.stems, IMAGES)
 
 
-def find_videos(source: Source) -> Path | None:
-    """The same for videos; they may lie in videos/<split> as well."""
-    return _find(source, _video_folders(source), VIDEOS)
+def find_media(source: Source) -> Path | None:
+    """The same for videos and sounds; they may lie in videos/<split> or audio/<split> as well."""
+    return _find(source, _media_folders(source), _endings(source))
 
 
 def expected_images(source: Source) -> str:
@@ -27,9 +27,10 @@ def expected_images(source: Source) -> str:
     return text + _packed(source)
 
 
-def expected_videos(source: Source) -> str:
+def expected_media(source: Source) -> str:
     """What was looked for."""
-    return f"<class>/<video> in one of {', '.join(f'{name}/' for name in _video_folders(source))}, or in ROOT itself"
+    kind = "sound" if source.card.modality == "audio" else "video"
+    return f"<class>/<{kind}> in one of {', '.join(f'{name}/' for name in _media_folders(source))}, or in ROOT itself"
 
 
 def read_images(source: Source, place: Path) -> Listing:
@@ -42,31 +43,58 @@ def read_images(source: Source, place: Path) -> Listing:
     Raises:
         DataError: If a folder is no class, two are the same, they are too few or too many, or they hold no images.
     """
-    if source.classes.names:
-        return _read(source, place, IMAGES)
-    names = set(subfolders(place))
-    for name in _training(source):
-        if (source.root / name) != place and (source.root / name).is_dir():
-            names |= set(subfolders(source.root / name))
-    count = source.card.num_classes
-    if count is not None and len(names) != count:
-        raise DataError(f"{place}: expected {count} class folders, got {len(names)}")
-    ordered = sorted(names)
-    return _read(source, place, IMAGES, {name: index for index, name in enumerate(ordered)})
+    return _read(source, place, IMAGES, None if source.classes.names else _ranks(source, place, IMAGES))
 
 
-def read_videos(source: Source, place: Path) -> Listing:
-    """Videos in class folders, which are matched by name, never by their order: stripped of `'()` they sort otherwise.
+def read_media(source: Source, place: Path) -> Listing:
+    """Videos or sounds in class folders, as images are read; but where the card has so many classes and does not name
+    them, the order of folders tells nothing: stripped of `'()` they sort otherwise.
 
     Raises:
-        DataError: If the card names no classes, a folder is none of them, two are the same, or they hold no videos.
+        DataError: As `read_images`, or if the card does not name its classes.
     """
-    if not source.classes.names:
+    endings = _endings(source)
+    if not source.classes.names and source.card.num_classes is not None:
         raise DataError(
             f"{place}: card {source.card.name} names no classes to match the folders with; write a list with one "
             "`path label` a line (video_list), or set labels on a card of your own"
         )
-    return _read(source, place, VIDEOS)
+    return _read(source, place, endings, None if source.classes.names else _ranks(source, place, endings))
+
+
+def _ranks(source: Source, place: Path, endings: Collection[str]) -> dict[str, int]:
+    """Folder -> number of its class, where the card names none; folders without files in any split are no classes."""
+    splits = [place, *(source.root / name for name in _training(source))]
+    names = {
+        name
+        for folder in splits
+        if folder.is_dir()
+        for name in subfolders(folder)
+        if next(files(folder / name, endings), None) is not None
+    }
+    count = source.card.num_classes
+    if count is not None and len(names) != count:
+        raise DataError(f"{place}: expected {count} class folders, got {len(names)}")
+    return {name: index for index, name in enumerate(_ordered(place, names))}
+
+
+def _ordered(place: Path, names: set[str]) -> list[str]:
+    """Sorted as texts; folders that are called 0 to n - 1 or 1 to n as numbers.
+
+    Raises:
+        DataError: If all are called by other numbers, whose order as numbers is not that as texts.
+    """
+    ordered = sorted(names)
+    if not all(name.isascii() and name.isdigit() for name in names) or ordered == sorted(names, key=int):
+        return ordered
+    numbers = sorted(map(int, names))
+    if numbers in (list(range(len(names))), list(range(1, len(names) + 1))):
+        return sorted(names, key=int)
+    raise DataError(
+        f"{place}: its class folders are called by numbers, {ordered[0]}, {ordered[1]} and so on, of which nobody can "
+        "tell the order of the classes; call them by names, or write the names, in the order of the model's outputs, "
+        "on a card of your own"
+    )
 
 
 def _find(source: Source, names: Sequence[str], endings: Collection[str]) -> Path | None:
@@ -77,15 +105,20 @@ def _find(source: Source, names: Sequence[str], endings: Collection[str]) -> Pat
             return source.root / name
     stems = {stem for split in source.card.splits for stem in source.stems_of(split)}
     below = subfolders(source.root)
-    if any(name in stems for name in below):
+    if any(name in stems and subfolders(source.root / name) for name in below):
         return None  # they are splits, not classes
     if source.classes.names:
         return source.root if any(source.classes.find(name) is not None for name in below) else None
     return source.root if any(next(files(source.root / name, endings), None) for name in below) else None
 
 
-def _video_folders(source: Source) -> tuple[str, ...]:
-    return tuple(name for stem in source.stems for name in (stem, f"videos/{stem}"))
+def _media_folders(source: Source) -> tuple[str, ...]:
+    above = "audio" if source.card.modality == "audio" else "videos"
+    return tuple(name for stem in source.stems for name in (stem, f"{above}/{stem}"))
+
+
+def _endings(source: Source) -> Collection[str]:
+    return SOUNDS if source.card.modality == "audio" else VIDEOS
 
 
 def _training(source: Source) -> tuple[str, ...]:
@@ -97,7 +130,9 @@ def _read(source: Source, place: Path, endings: Collection[str], ranks: dict[str
     samples: list[Sample] = []
     owner: dict[int, str] = {}
     for name in subfolders(place):
-        index = classes.find(name) if ranks is None else ranks[name]
+        index = classes.find(name) if ranks is None else ranks.get(name)
+        if index is None and next(files(place / name, endings), None) is None:
+            continue  # nothing of the data set lies in it
         if index is None:
             raise DataError(
                 f"{place / name}: the folder's name is no class of data set {source.card.name}; "
@@ -111,7 +146,7 @@ def _read(source: Source, place: Path, endings: Collection[str], ranks: dict[str
             samples.append(Sample(f"{name}/{file}", Path(os.path.join(place, name, file)), target))
     if not samples:
         raise DataError(f"{place}: no files in its class folders; expected {', '.join(sorted(endings))}")
-    return Listing(samples, classes.names if ranks is None else tuple(ranks), (place,))
+    return Listing(samples, classes.names if ranks is None else tuple(map(printable, ranks)), (place,))
 
 
 def _packed(source: Source) -> str:

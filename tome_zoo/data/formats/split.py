@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from tome_zoo.cards.schema import DatasetCard
-from tome_zoo.errors import DataError
+from tome_zoo.errors import DataError, printable
 
 Target = int | tuple[int, ...]
 
@@ -25,6 +25,10 @@ class Sample:
     id: str
     path: Path
     target: Target
+
+    def __post_init__(self) -> None:
+        """Make the id a text that can be written, whatever bytes the file's name has."""
+        object.__setattr__(self, "id", printable(self.id))
 
 
 @dataclass(frozen=True)

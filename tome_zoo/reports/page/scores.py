@@ -74,8 +74,7 @@ def read_group_scores(folder: Path, results: Sequence[Result]) -> GroupScores | 
     found: dict[str, tuple[list[str], NDArray[Any]]] = {}
     try:
         for result in results:
-            place = _folder_of(folder, result)
-            found[result.r] = read_scores(place)
+            found[result.r] = read_scores(_folder_of(folder, result))
         dataset = _dataset_of(results[0])
     except TomeZooError as error:
         log.warning("%s: no intervals and no samples: %s", results[0].model, error)
@@ -107,4 +106,4 @@ def _dataset_of(result: Result) -> Dataset:
     """The data set that scores were computed on, if it still lies where it lay."""
     card = cards.model_card(result.model)
     dataset = cards.model_dataset(card) if card.dataset == result.dataset else cards.dataset_card(result.dataset)
-    return open_dataset(result.data, dataset, result.split)
+    return open_dataset(result.root, dataset, result.split)
