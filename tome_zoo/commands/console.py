@@ -26,7 +26,8 @@ class Group(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command line, in which `~` is the home; forget the folders of cards that it added."""
         os.environ.pop("MPLBACKEND", None)  # a notebook's may not be installed here, and pictures go to files
-        given = kwargs.pop("args", None) or (args[0] if args else None) or sys.argv[1:]
+        given = args[0] if args else kwargs.pop("args", None)
+        given = sys.argv[1:] if given is None else given
         try:
             return super().main([_at_home(text) for text in given], *args[1:], **kwargs)
         finally:

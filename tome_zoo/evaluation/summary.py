@@ -169,5 +169,5 @@ def write_results(output: str | Path, results: list[Result], *, resume: bool) ->
 
 
 def _same(old: Result, new: Result) -> bool:
-    counts = ("key", "data", "limit", "n_expected", "n_scored", "n_failed", "score", "top5")
+    counts = ("key", "root", "limit", "n_expected", "n_scored", "n_failed", "score", "top5")
     return all(getattr(old, name) == getattr(new, name) for name in counts)
