@@ -12,6 +12,7 @@ ROOT = Path(tome_zoo.__file__).parent
 ORDER = (  # from the top; what stands higher may import what stands lower
     "__main__",
     "commands",
+    "app",
     "benchmark",
     "demo",
     "reports",

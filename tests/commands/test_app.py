@@ -57,7 +57,7 @@ def test_help_and_list_answer_without_torch(arguments):
 
 def test_help_names_every_command():
     text = run("--help").stdout
-    for name in ("list", "info", "predict", "eval", "demo", "train", "embed", "fetch"):
+    for name in ("list", "info", "predict", "eval", "explore", "demo", "train", "embed", "fetch"):
         assert f" {name} " in text
 
 

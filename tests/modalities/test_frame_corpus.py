@@ -60,9 +60,12 @@ class Case:
     def possible(self) -> bool:
         """Whether such a file can be written."""
         timed = self.container in ("mp4", "mov", "mkv", "webm")
-        return (self.clock == "zero" or timed) and (
-            self.extra == "" or self.container in ("mp4", "mov") or (self.extra == "two tracks" and timed)
-        ) and not (self.extra and self.clock in ("late", "negative"))  # fmt: skip
+        if self.clock != "zero" and (not timed or (self.extra and self.clock in ("late", "negative"))):
+            return False
+        if self.extra == "two tracks":
+            return timed
+        # Where a list hides the only picture that begins anew, nobody can decode what follows.
+        return not self.extra or (self.container in ("mp4", "mov") and self.group not in ("intra-refresh", "flagged"))
 
     def __str__(self) -> str:
         return "-".join(filter(None, (self.codec, self.group, self.container, self.clock, self.extra)))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tome_zoo import __version__
-from tome_zoo.commands import bench, cards, check_data, demo, embed, evaluate, predict, report, show, train
+from tome_zoo.commands import bench, cards, check_data, demo, embed, evaluate, explore, predict, report, show, train
 from tome_zoo.commands.console import Cards, Group, Verbose
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command("eval")(evaluate.eval_command)
 app.command("check-data")(check_data.check_data)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
+app.command("explore")(explore.explore)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("embed")(embed.embed)

@@ -106,7 +106,8 @@ class Plan:
         """What every result states: fields of `Result`."""
         return {
             "model": self.card.name, "modality": self.card.modality, "dataset": self.data.card.name,
-            "split": self.data.split, "protocol": self.protocol.id, "n_expected": len(self.chosen),
+            "split": self.data.split, "root": str(self.data.root.resolve()), "protocol": self.protocol.id,
+            "n_expected": len(self.chosen),
             "views": self.n_views, "prop_attn": self.prop_attn, "reducer": self.reducer.name,
             "weights": self.weights, "dtype": self.dtype,
             "limit": self.limit, "versions": self.versions, "commit": provenance.commit(), "date": self.date,

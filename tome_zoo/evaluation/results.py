@@ -52,6 +52,7 @@ class Result:
         weights: Leading hex digits of the SHA-256 of the model's tensors.
         attention: The kernel that computed attention.
         ranks: Processes that shared the work.
+        root: Folder of the data.
         seconds: What the last run of the command spent on waiting for data, in the model, and on the rest,
             all r together.
         key: Digest of all that the scores depend on; the name of their folder ends with it.
@@ -88,6 +89,7 @@ class Result:
     device: str
     ranks: int = 1
     limit: int | None = None
+    root: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     key: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -87,8 +87,8 @@ def test_names_are_written_as_they_are(make_result, tmp_path):
 def test_unreadable_samples_are_left_out(evaluated, tiny_root, tiny_zoo, tmp_path, caplog):
     folder = shutil.copytree(evaluated, tmp_path / "evaluated")
     data = shutil.copytree(tiny_root / "image", tmp_path / "image")
-    for key in folder.rglob("key.json"):
-        key.write_text(key.read_text().replace(str(tiny_root / "image"), str(data)))
+    lines = folder / "results.jsonl"
+    lines.write_text(lines.read_text().replace(str(tiny_root / "image"), str(data)))
     for path in data.rglob("*.png"):
         path.write_bytes(b"no picture")
     text = write.write_page(folder, tmp_path / "page.html").read_text()

@@ -87,7 +87,7 @@ def load_for_pictures(result: Result) -> registry.ZooModel | None:
         if card.weights is None or find_cached(card.weights) is None:
             log.warning("%s: its weights are not on this machine, samples are not drawn", result.model)
             return None
-        model = registry.create_model(result.model, pretrained=True, prop_attn=result.prop_attn)
+        model = registry.create_model(result.model, pretrained=True, prop_attn=result.prop_attn, reducer=result.reducer)
     except TomeZooError as error:
         log.warning("%s: samples are not drawn: %s", result.model, error)
         return None

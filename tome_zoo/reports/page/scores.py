@@ -15,7 +15,7 @@ from tome_zoo.errors import TomeZooError
 from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.confidence import Interval, bootstrap_interval
 from tome_zoo.evaluation.results import Result
-from tome_zoo.evaluation.score_store import read_key, read_scores
+from tome_zoo.evaluation.score_store import read_scores
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,8 @@ def read_group_scores(folder: Path, results: Sequence[Result]) -> GroupScores | 
     found: dict[str, tuple[list[str], NDArray[Any]]] = {}
     try:
         for result in results:
-            place = _folder_of(folder, result)
-            found[result.r] = read_scores(place)
-        dataset = _dataset_of(place, results[0])
+            found[result.r] = read_scores(_folder_of(folder, result))
+        dataset = _dataset_of(results[0])
     except TomeZooError as error:
         log.warning("%s: no intervals and no samples: %s", results[0].model, error)
         return None
@@ -103,8 +102,8 @@ def _folder_of(folder: Path, result: Result) -> Path:
     return places[-1]
 
 
-def _dataset_of(place: Path, result: Result) -> Dataset:
+def _dataset_of(result: Result) -> Dataset:
     """The data set that scores were computed on, if it still lies where it lay."""
     card = cards.model_card(result.model)
     dataset = cards.model_dataset(card) if card.dataset == result.dataset else cards.dataset_card(result.dataset)
-    return open_dataset(read_key(place).root, dataset, result.split)
+    return open_dataset(result.root, dataset, result.split)

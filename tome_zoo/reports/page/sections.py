@@ -110,7 +110,9 @@ def build_section(name: str, folder: Path, compared: Sequence[Comparison], room:
     section = Section(
         name=name,
         title=first.model,
-        subtitle=f"{first.dataset} {first.split}, {first.device}, {first.dtype}, batch {first.batch_size}",
+        subtitle=", ".join(
+            [f"{first.dataset} {first.split}", first.reducer, first.device, first.dtype, f"batch {first.batch_size}"]
+        ),
         metric="mAP" if first.metric == "map" else "top-1",
         charts=tradeoff_charts(name, compared, intervals),
         rows=_rows(compared, intervals),
