@@ -201,7 +201,7 @@ def test_a_loop_without_processes_goes_on_in_this_one(pictures, spec, monkeypatc
 
 
 def test_what_processes_cannot_do_is_told_before_they_begin():
-    with pytest.raises(StartError, match="pickle|local object"):
+    with pytest.raises(StartError, match=r"pickle|local object"):
         WorkerPool(lambda item: (item, None), 1, timeout=60)  # type: ignore[misc]
     pool = WorkerPool(_Unknown(), 1, timeout=60)
     with pytest.raises(StartError, match="ModuleNotFoundError: No module named 'nowhere_at_all'"):

@@ -69,7 +69,7 @@ def _rows_of(folder: Path, result: Result) -> Iterator[dict[str, Any]]:
 
 def _dataset_of(result: Result) -> Dataset:
     try:
-        return open_dataset(result.root, cards.dataset_card(result.rootset), result.split)
+        return open_dataset(result.root, cards.dataset_card(result.dataset), result.split)
     except TomeZooError as error:
         raise DataError(f"targets of {result.model} are told by the data set, which is needed: {error}") from None
 
