@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from tome_zoo.cards import register_cards
     from tome_zoo.evaluation.evaluator import evaluate, predict
     from tome_zoo.registry import count_macs, create_model, list_models
+    from tome_zoo.training.features import embed
+    from tome_zoo.training.trainer import train
     from tome_zoo.transformer.patching import patch, unpatch
     from tome_zoo.visualize.drawing import draw
 
@@ -19,11 +21,13 @@ _HOME = {
     "count_macs": "tome_zoo.registry",
     "create_model": "tome_zoo.registry",
     "draw": "tome_zoo.visualize.drawing",
+    "embed": "tome_zoo.training.features",
     "evaluate": "tome_zoo.evaluation.evaluator",
     "list_models": "tome_zoo.registry",
     "patch": "tome_zoo.transformer.patching",
     "predict": "tome_zoo.evaluation.evaluator",
     "register_cards": "tome_zoo.cards",
+    "train": "tome_zoo.training.trainer",
     "unpatch": "tome_zoo.transformer.patching",
 }
 
@@ -31,11 +35,13 @@ __all__ = [
     "count_macs",
     "create_model",
     "draw",
+    "embed",
     "evaluate",
     "list_models",
     "patch",
     "predict",
     "register_cards",
+    "train",
     "unpatch",
 ]
 

@@ -78,4 +78,5 @@ def test_the_table_says_whose_scores_it_shows():
 def test_failures_are_joined():
     cells = run("efficientnet_b0", r=(4, 8), batch_sizes=(1, 2), overrides=({"img_size": 32},), rounds=1)
     (line,) = tables.failures(record for cell in cells for record in cell)
-    assert line.startswith("efficientnet_b0 img_size=32, r = 4, r = 8 (batch 1, float32; batch 2, float32): refused:")
+    expected = "efficientnet_b0.ra_in1k img_size=32, r = 4, r = 8 (batch 1, float32; batch 2, float32): refused:"
+    assert line.startswith(expected)

@@ -57,7 +57,7 @@ def test_help_and_list_answer_without_torch(arguments):
 
 def test_help_names_every_command():
     text = run("--help").stdout
-    for name in ("list", "info", "predict", "eval", "explore", "demo", "train", "fetch"):
+    for name in ("list", "info", "predict", "eval", "explore", "demo", "train", "embed", "fetch"):
         assert f" {name} " in text
 
 
@@ -276,24 +276,6 @@ def test_fetch_prints_where_the_weights_are(cards, tiny_root):
     assert run("fetch", "tiny_image.test", "--cards", cards).stdout.strip().endswith("image.safetensors")
     assert run("fetch", "tiny_image.test", "--force", "--cards", cards).stdout.strip().endswith("image.safetensors")
     assert "names no weights" in run("fetch", "tiny_encoder.test", "--cards", cards, code=2).stderr
-
-
-def test_train_writes_weights_that_eval_takes(cards, tiny_root, tmp_path):
-    for split in ("train", "val"):
-        (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / split).symlink_to(tiny_root / "image" / "val")
-    base = ("tiny_image.test", "--cards", cards, "--data", tmp_path / "data", "--json")
-    weights = tmp_path / "new.safetensors"
-    done = json.loads(run("train", *base, "--output", weights, "--epochs", "2", "--batch-size", "8", "--r", "2").stdout)
-    assert [epoch["epoch"] for epoch in done["history"]] == [1, 2]
-    rows = json.loads(run("eval", *base, "--weights", weights, "--output", tmp_path / "out").stdout)
-    assert rows[0]["n_scored"] == 22
-    assert rows[0]["top1"] == pytest.approx(done["history"][-1]["score"], abs=5)
-
-
-def test_train_without_data_is_for_the_embedded_models(cards, tmp_path):
-    result = run("train", "tiny_image.test", "--cards", cards, "--output", tmp_path / "x.safetensors", code=2)
-    assert "--data" in result.stderr
 
 
 def test_a_path_that_cannot_be_written_is_a_line(cards, tiny_root, tmp_path):

@@ -3,6 +3,7 @@ import pytest
 from tome_zoo import cards, demo
 from tome_zoo.data.dataset import open_dataset
 from tome_zoo.errors import DataError
+from tome_zoo.training.recipe import choose_recipe
 
 
 @pytest.mark.parametrize("name", demo.MAKERS)
@@ -40,6 +41,8 @@ def test_bad_requests_say_what_there_is(arguments, message, tmp_path):
         demo.write_data(root=tmp_path, **arguments)
 
 
-def test_every_recipe_has_a_card_of_its_data_set():
-    for name, recipe in demo.RECIPES.items():
-        assert cards.model_card(name).dataset == recipe.dataset
+def test_every_embedded_model_has_a_data_set_and_a_recipe():
+    assert set(demo.COUNTS) == set(demo.MODELS.values()) == set(demo.MAKERS)
+    for name, dataset in demo.MODELS.items():
+        assert cards.model_card(name).dataset == dataset
+        assert choose_recipe(cards.model_card(name)).models == (name,)

@@ -5,135 +5,185 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tome_zoo import cards, create_model, demo
+import tome_zoo
+from tome_zoo import cards, create_model, evaluate, train
 from tome_zoo.data.dataset import open_dataset
-from tome_zoo.errors import DataError, TomeZooError
-from tome_zoo.training.in_memory import decode, evaluate_examples
-from tome_zoo.training.init_weights import positions
-from tome_zoo.training.trainer import train
+from tome_zoo.errors import CardError, CheckpointError, DataError, TomeZooError
 
-TINY = {"embed_dim": 24, "depth": 2, "num_heads": 2}
+SHAPES = "demo_image.shapes"
 
 
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
-    root = demo.write_data("shapes", tmp_path_factory.mktemp("shapes"), split="train", count=20)
-    return open_dataset(root, cards.dataset_card("shapes"), "train")
+def weights(result):
+    return load_file(result.folder / "model.safetensors")
 
 
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory):
-    root = demo.write_data("sounds", tmp_path_factory.mktemp("sounds"), split="train", count=8)
-    return open_dataset(root, cards.dataset_card("sounds"), "train")
-
-
-def test_it_learns_by_heart_and_saves_what_it_learnt(shapes, tmp_path):
-    model = create_model("demo_image.shapes", **TINY)
-    output, log = tmp_path / "w.safetensors", tmp_path / "logs" / "h.jsonl"
+def test_the_outcome_is_a_model_as_any_other(demo_roots, tmp_path, quick):
     said = []
     result = train(
-        model, shapes, validation=shapes, epochs=30, batch_size=10, lr=3e-3, average=0.8, label_smoothing=0.0,
-        output=output, history=log, progress=lambda *line: said.append(line),
+        SHAPES, demo_roots["shapes"], output=tmp_path / "run", epochs=20, lr=3e-3, r=[0, 20], eval_r=[0, 20],
+        ema_decay=0.8, label_smoothing=0.0, progress=lambda *told: said.append(told), **quick,
     )  # fmt: skip
-    assert len(result.history) == 30
-    assert result.history[-1].loss < 0.9 * result.history[0].loss
-    assert result.history[-1].score > 30  # of 10 classes
-    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(1, 31))
-    assert said[-1][:2] == (60, 60)
-    assert not model.training
-    saved = load_file(output)
-    assert set(saved) == set(model.state_dict())
-    assert all(value.dtype == torch.float16 for value in saved.values())
-    again = create_model("demo_image.shapes", weights=output, **TINY)
-    assert {value.dtype for value in again.state_dict().values()} == {torch.float32}
-    assert evaluate_examples(again, decode(again, shapes)) == pytest.approx(result.history[-1].score, abs=5.1)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_a_seed_repeats_a_training_with_merging_in_it(shapes):
-    runs = []
-    for seed in (1, 1, 2):
-        model = create_model("demo_image.shapes", r=3, **TINY)
-        train(
-            model,
-            shapes,
-            epochs=2,
-            batch_size=10,
-            r=(0, 20, [40, 4]),
-            augment=("flip", "turn"),
-            seed=seed,
-            optimizer="muon",
-        )
-        assert model.r == 3
-        runs.append(model.state_dict())
-    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
-    assert not torch.equal(runs[0]["head.weight"], runs[2]["head.weight"])
-
-
-def test_several_labels_a_sample(sounds):
-    model = create_model("demo_audio.sounds", **TINY)
-    result = train(model, sounds, validation=sounds, epochs=2, batch_size=4, augment=("delay", "noise"))
-    assert 0 <= result.history[-1].score <= 100
-
-
-def test_a_model_may_go_on_from_its_own_weights(shapes):
-    model = create_model("demo_image.shapes", **TINY)
-    before = model.pos_embed.clone()
-    train(model, shapes, epochs=0.5, batch_size=10, lr=1e-9, from_nothing=False)
-    assert torch.allclose(model.pos_embed, before, atol=1e-6)
-
-
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(shapes, tmp_path):
-    model = create_model("demo_image.shapes", **TINY)
-    output = tmp_path / "w.safetensors"
-
-    def hook(module, inputs, result):
-        return result * math.nan if output.exists() else result
-
-    model.head.register_forward_hook(hook)
-    with pytest.raises(TomeZooError, match=r"loss is nan at step 3 of 8.*holds the weights of epoch 1"):
-        train(model, shapes, epochs=4, batch_size=10, output=output)
-    assert all(torch.isfinite(value).all() for value in load_file(output).values())
+    assert result.steps == 40
+    assert said[-1][:2] == (40, 40)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert sum(losses[-5:]) < 0.98 * sum(losses[:5])
+    assert {line["r"] for line in lines if "r" in line} == {"0", "20"}
+    assert (result.folder / "curves.png").stat().st_size > 5000
+    cards.register_cards(result.folder)
+    try:
+        assert result.name == "demo_image.run"
+        assert result.name in tome_zoo.list_models()
+        model = create_model(result.name, pretrained=True)
+        assert model.labels == create_model(SHAPES).labels
+        again = evaluate(model, demo_roots["shapes"], r=[0, 20], batch_size=10)
+        told = {r.r: (r.score, r.weights) for r in result.results}
+        assert all(told[r.r] == (pytest.approx(r.score), r.weights) for r in again)
+        measured = {str(m.r): m.top1 for m in cards.model_card(result.name).measured}
+        assert measured.keys() == told.keys()
+        for r, (score, _) in told.items():
+            assert measured[r] == pytest.approx(score)
+            assert f"| {r} | {score:.2f} |" in (result.folder / "README.md").read_text()
+    finally:
+        cards.unregister_cards(result.folder)
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("name", "data", "settings"),
     [
-        ({"lr": -1.0}, "lr should be a positive number, got -1.0"),
-        ({"epochs": math.nan}, "epochs should be"),
-        ({"batch_size": 0}, "batch_size should be"),
-        ({"optimizer": "sgd"}, "adamw or muon"),
-        ({"r": ()}, "at least one r"),
-        ({"r": (-1,)}, "at least 0"),
-        ({"augment": ("twirl",)}, "no augmentation is named 'twirl'"),
+        ("demo_video.motions", "motions", {
+            "crop_scale": (0.5, 1.0), "hflip": 0.5, "rand_augment": "rand-m7-mstd0.5-inc1", "random_erasing": 0.5,
+            "mixup": 0.8, "cutmix": 1.0, "repeats_per_decode": 2, "dropout": 0.1, "drop_path": 0.1, "batch_size": 4,
+        }),
+        ("demo_audio.sounds", "sounds", {
+            "waveform_mixup": 0.5, "waveform_roll": True, "waveform_gain": 10.0, "time_bar": 40, "frequency_bar": 10,
+            "time_patch_drop": 0.2, "frequency_patch_drop": 0.25, "sampling": "class_balanced", "batch_size": 4,
+        }),
+    ],
+)  # fmt: skip
+def test_every_augmentation_of_the_published_recipes_runs_and_is_repeatable(
+    demo_roots, tmp_path, quick, name, data, settings
+):
+    options = {**quick, **settings, "epochs": 1, "r": 8, "eval_r": [8]}
+    first, second = (train(name, demo_roots[data], output=tmp_path / str(n), **options) for n in range(2))
+    other = train(name, demo_roots[data], output=tmp_path / "other", seed=1, **options)
+    assert all(torch.equal(value, weights(second)[key]) for key, value in weights(first).items())
+    assert not torch.equal(weights(first)["head.weight"], weights(other)["head.weight"])
+    assert 0 <= first.results[0].score <= 100
+
+
+def test_processes_that_decode_change_nothing(demo_roots, tmp_path, quick):
+    runs = [
+        train(SHAPES, demo_roots["shapes"], output=tmp_path / str(n), epochs=1, **{**quick, "workers": n})
+        for n in (0, 2)
+    ]
+    assert all(torch.equal(value, weights(runs[1])[key]) for key, value in weights(runs[0]).items())
+
+
+def test_a_classifier_of_other_classes_starts_afresh_and_the_rest_stays(tiny_zoo, tmp_path):
+    root = tiny_zoo / "image" / "val"
+    model_file = tiny_zoo / "cards" / "image.safetensors"
+    data = tmp_path / "own"
+    for split in ("train", "val"):
+        for name in ("one", "two"):
+            folder = data / split / name
+            folder.mkdir(parents=True)
+            for path in list((root / ("ant" if name == "one" else "bee")).iterdir())[:4]:
+                (folder / path.name).write_bytes(path.read_bytes())
+    options = {
+        "dataset": "image_folder", "epochs": 1, "batch_size": 4, "accum": 1, "lr": 1e-9, "workers": 0, "evaluations": 1,
+    }  # fmt: skip
+    result = train("tiny_image.test", data, weights=model_file, output=tmp_path / "run", **options)
+    made, before = weights(result), load_file(model_file)
+    assert made["head.weight"].shape[0] == 2
+    assert torch.allclose(made["blocks.0.attn.qkv.weight"], before["blocks.0.attn.qkv.weight"], atol=1e-6)
+    assert made["head.weight"].abs().max() < 1e-3
+    cards.register_cards(result.folder)
+    try:
+        assert create_model(result.name, pretrained=True).labels == ("one", "two")
+    finally:
+        cards.unregister_cards(result.folder)
+    larger = train("tiny_image.test", data, output=tmp_path / "larger", architecture={"img_size": 48}, **options)
+    assert weights(larger)["pos_embed"].shape[1] == 1 + 36
+
+
+def test_what_a_teacher_knows_is_learnt(demo_roots, tmp_path, quick):
+    result = train(
+        SHAPES,
+        demo_roots["shapes"],
+        output=tmp_path / "run",
+        epochs=1,
+        r=20,
+        teacher=SHAPES,
+        distill_weight=1.0,
+        **quick,
+    )
+    assert len(result.results) >= 2
+    with pytest.raises(DataError, match="teacher tells 12 classes"):
+        train(SHAPES, demo_roots["shapes"], output=tmp_path / "no", teacher="demo_audio.sounds", **quick)
+
+
+def test_a_loss_that_is_not_finite_names_the_files_and_keeps_the_last_checkpoint(shapes, tmp_path, quick):
+    model = create_model(SHAPES, **quick.pop("architecture"))
+    calls = []
+
+    def hook(module, inputs, result):
+        calls.append(1)
+        return result * (math.nan if len(calls) > 2 else 1)
+
+    model.head.register_forward_hook(hook)
+    output = tmp_path / "run"
+    with pytest.raises(
+        TomeZooError, match=r"loss is nan at step 3, on a batch of \w+/000\d\d\.png, .*checkpoint is kept"
+    ):
+        train(model, shapes, output=output, epochs=3, **quick)
+    state = torch.load(output / "checkpoints" / "00000002.pt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_cannot_be_read_is_counted_and_another_takes_its_place(
+    broken_shapes, tmp_path, quick, caplog, workers
+):
+    result = train(
+        SHAPES,
+        broken_shapes,
+        output=tmp_path / "run",
+        epochs=2,
+        seed=3,
+        **{**quick, "batch_size": 20, "workers": workers},
+    )
+    assert result.failures == 1
+    assert "star/00008.png is left out" in caplog.text
+
+
+def test_where_nothing_can_be_read_training_ends(broken_shapes, tmp_path, quick):
+    for sample in broken_shapes.samples:
+        sample.path.write_bytes(b"no image")
+    with pytest.raises(DataError, match="16 files in a row"):
+        train(SHAPES, broken_shapes, output=tmp_path / "run", **quick)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"lr": -1.0}, CardError, "lr"),
+        ({"epochs": math.nan}, CardError, "epochs"),
+        ({"accum": 0}, TomeZooError, "accum should be at least 1"),
+        ({"r": -1}, TomeZooError, "at least 0"),
+        ({"save_dtype": "int8"}, TomeZooError, "save_dtype"),
+        ({"recipe": "deit_iv"}, CardError, "nearest: deit"),
+        ({"fsdp": True, "ema_decay": 0.9}, TomeZooError, "running average"),
+        ({"protocol": "audio_clip"}, TomeZooError, "does not suit"),
     ],
 )
-def test_bad_settings_are_refused(shapes, settings, message):
-    with pytest.raises(TomeZooError, match=message):
-        train(create_model("demo_image.shapes", **TINY), shapes, **settings)
+def test_bad_settings_are_refused(shapes, tmp_path, quick, settings, error, message):
+    with pytest.raises(error, match=message):
+        train(SHAPES, shapes, output=tmp_path / "run", **{**quick, **settings})
 
 
-def test_a_model_of_another_class_count_is_refused(shapes):
-    with pytest.raises(DataError, match="num_classes=10"):
-        train(create_model("demo_image.shapes", num_classes=7, **TINY), shapes)
-
-
-def test_samples_that_cannot_be_decoded_are_left_out(tmp_path, caplog):
-    root = demo.write_data("shapes", tmp_path, split="train", count=10)
-    (root / "train" / "star" / "00008.png").write_bytes(b"no image")
-    data = open_dataset(root, cards.dataset_card("shapes"), "train")
-    model = create_model("demo_image.shapes", **TINY)
-    assert len(decode(model, data).views) == 9
-    assert "00008.png" in caplog.text
-    for path in (root / "train").rglob("*.png"):
-        path.write_bytes(b"no image")
-    with pytest.raises(DataError, match="none of the 10 samples"):
-        decode(model, data)
-
-
-def test_positions_tell_every_token_apart():
-    for grid, width in (((1, 12, 12), 96), ((4, 8, 8), 96), ((1, 32, 8), 50)):
-        table = positions(grid, width)
-        assert table.shape == (math.prod(grid), width)
-        distances = torch.cdist(table, table) + 10 * torch.eye(len(table))
-        assert distances.min() > 0.1
+def test_an_encoder_without_weights_says_how_to_start(tiny_zoo, tmp_path, quick):
+    data = open_dataset(tiny_zoo / "image", cards.dataset_card("tiny_things"), "val")
+    quick.pop("architecture")
+    with pytest.raises(CheckpointError, match="--from-scratch"):
+        train("tiny_encoder.test", data, output=tmp_path / "run", **quick)

@@ -1,4 +1,4 @@
-"""The cards: which models, data sets and protocols there are. Reads TOML; imports neither torch nor timm."""
+"""The cards: which models, data sets, protocols and recipes there are. Reads TOML; imports neither torch nor timm."""
 
 from tome_zoo.cards.catalogue import (
     card_file,
@@ -9,12 +9,14 @@ from tome_zoo.cards.catalogue import (
     model_cards,
     protocol_card,
     protocol_cards,
+    recipe_card,
+    recipe_cards,
     register_cards,
     reload_cards,
     unregister_cards,
 )
 from tome_zoo.cards.labels import labels, model_dataset, model_labels, read_classes, read_labels
-from tome_zoo.cards.schema import DatasetCard, Measured, Merging, ModelCard, ProtocolCard, Reported, Weights
+from tome_zoo.cards.schema import DatasetCard, Measured, Merging, ModelCard, ProtocolCard, RecipeCard, Reported, Weights
 
 __all__ = [
     "DatasetCard",
@@ -22,6 +24,7 @@ __all__ = [
     "Merging",
     "ModelCard",
     "ProtocolCard",
+    "RecipeCard",
     "Reported",
     "Weights",
     "card_file",
@@ -37,6 +40,8 @@ __all__ = [
     "protocol_cards",
     "read_classes",
     "read_labels",
+    "recipe_card",
+    "recipe_cards",
     "register_cards",
     "reload_cards",
     "unregister_cards",

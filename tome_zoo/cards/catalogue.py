@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from tome_zoo.cards.read import read_folder
-from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard
+from tome_zoo.cards.read import Card, read_folder
+from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard, RecipeCard
 from tome_zoo.errors import CardError
 
 KINDS = ("models", "datasets", "eval")
@@ -43,11 +43,14 @@ class _Catalogue:
     models: dict[str, ModelCard] = field(default_factory=dict)
     datasets: dict[str, DatasetCard] = field(default_factory=dict)
     protocols: dict[str, ProtocolCard] = field(default_factory=dict)
+    recipes: dict[str, RecipeCard] = field(default_factory=dict)
     origin: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def plus(self, folders: Iterable[Path]) -> "_Catalogue":
         """A copy with the cards of more folders; nothing is half added when one of them is at fault."""
-        new = _Catalogue(dict(self.models), dict(self.datasets), dict(self.protocols), dict(self.origin))
+        new = _Catalogue(
+            dict(self.models), dict(self.datasets), dict(self.protocols), dict(self.recipes), dict(self.origin)
+        )
         added = [item for folder in folders for item in read_folder(folder)]
         for path, card in added:
             kind, table = new._table(card)
@@ -61,9 +64,11 @@ class _Catalogue:
                 new._check_references(path, card)
         return new
 
-    def _table(self, card: ModelCard | DatasetCard | ProtocolCard) -> tuple[str, dict[str, Any]]:
+    def _table(self, card: Card) -> tuple[str, dict[str, Any]]:
         if isinstance(card, ModelCard):
             return "model", self.models
+        if isinstance(card, RecipeCard):
+            return "recipe", self.recipes
         return ("dataset", self.datasets) if isinstance(card, DatasetCard) else ("protocol", self.protocols)
 
     def _check_references(self, path: Path, card: ModelCard) -> None:
@@ -117,7 +122,7 @@ def _catalogue() -> _Catalogue:
 
 
 def register_cards(path: str | Path) -> tuple[str, ...]:
-    """Add a folder of one's own cards: every `*.toml` in it, holding [[model]], [[dataset]] and [[protocol]] tables.
+    """Add a folder of one's own cards: every `*.toml` in it, holding tables of the kinds in `read.TABLES`.
 
     Weights and label files with a relative path lie beside the card.
 
@@ -135,7 +140,9 @@ def register_cards(path: str | Path) -> tuple[str, ...]:
     before = _catalogue()
     after = before.plus([folder])
     if len(after.origin) == len(before.origin):
-        raise CardError(f"{folder} holds no card: expected *.toml with [[model]], [[dataset]] or [[protocol]] tables")
+        raise CardError(
+            f"{folder} holds no card: expected *.toml with [[model]], [[dataset]], [[protocol]] or [[recipe]] tables"
+        )
     with _lock:
         _folders.append(folder)
         _current = after
@@ -180,6 +187,11 @@ def protocol_cards() -> Mapping[str, ProtocolCard]:
     return MappingProxyType(_catalogue().protocols)
 
 
+def recipe_cards() -> Mapping[str, RecipeCard]:
+    """All recipe cards by name; read-only."""
+    return MappingProxyType(_catalogue().recipes)
+
+
 def model_card(name: str) -> ModelCard:
     """The model card of that name, or one made for a vision transformer that timm knows by that name.
 
@@ -210,3 +222,8 @@ def dataset_card(name: str) -> DatasetCard:
 def protocol_card(name: str) -> ProtocolCard:
     """The protocol card of that name; CardError with the nearest names if there is none."""
     return find("protocol", name, protocol_cards())
+
+
+def recipe_card(name: str) -> RecipeCard:
+    """The recipe card of that name; CardError with the nearest names if there is none."""
+    return find("recipe", name, recipe_cards())

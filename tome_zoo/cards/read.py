@@ -6,14 +6,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard
+from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard, RecipeCard
 from tome_zoo.errors import CardError
 
-Card = ModelCard | DatasetCard | ProtocolCard
-TABLES: dict[str, type[ModelCard] | type[DatasetCard] | type[ProtocolCard]] = {
+Card = ModelCard | DatasetCard | ProtocolCard | RecipeCard
+TABLES: dict[str, type[ModelCard] | type[DatasetCard] | type[ProtocolCard] | type[RecipeCard]] = {
     "model": ModelCard,
     "dataset": DatasetCard,
     "protocol": ProtocolCard,
+    "recipe": RecipeCard,
 }
 
 
@@ -28,15 +29,17 @@ def read_file(path: Path) -> list[Card]:
     """The cards of one file.
 
     Raises:
-        CardError: If it is no TOML, has other tables than [[model]], [[dataset]] and [[protocol]], or a card does not
-            fit its schema; every fault is listed with its field.
+        CardError: If it is no TOML, has other tables than those of `TABLES`, or a card does not fit its schema; every
+            fault is listed with its field.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not TOML: {error}") from None
     if unknown := sorted(set(data) - set(TABLES)):
-        raise CardError(f"{path}: unknown table {unknown[0]!r}; a card is [[model]], [[dataset]] or [[protocol]]")
+        raise CardError(
+            f"{path}: unknown table {unknown[0]!r}; a card is [[model]], [[dataset]], [[protocol]] or [[recipe]]"
+        )
     cards: list[Card] = []
     for kind, schema in TABLES.items():
         tables = data.get(kind, [])

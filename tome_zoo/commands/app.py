@@ -10,6 +10,7 @@ from tome_zoo.commands import (
     cards,
     check_data,
     demo,
+    embed,
     evaluate,
     explore,
     predict,
@@ -17,7 +18,7 @@ from tome_zoo.commands import (
     report,
     show,
     train,
-)
+)  # fmt: skip
 from tome_zoo.commands.console import Cards, Group, Verbose
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ app.command("report")(report.report)
 app.command("explore")(explore.explore)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("embed")(embed.embed)
 app.command("fetch")(cards.fetch)
 
 

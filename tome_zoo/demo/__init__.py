@@ -1,4 +1,4 @@
-"""Three small data sets, made by rule and written as real files, and how the embedded models are trained on them.
+"""Three small data sets, made by rule and written as real files; the embedded models are trained on them.
 
 - `shapes` (image): one of 10 shapes among clutter, PNG in class folders;
 - `motions` (video): a random texture that moves in one of 10 ways, H.264 with a `path label` list;
@@ -8,10 +8,9 @@ A sample depends on its index and on the seed of its split alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from tome_zoo.demo import motions, shapes, sounds
 from tome_zoo.errors import DataError
@@ -33,63 +32,21 @@ class Maker(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How an embedded model comes from nothing.
-
-    Attributes:
-        dataset: Its data set.
-        count: Samples in each split.
-        options: Arguments of `tome_zoo.training.trainer.train`.
-    """
-
-    dataset: str
-    count: Mapping[str, int]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
 MAKERS: Mapping[str, Maker] = MappingProxyType({"shapes": shapes, "motions": motions, "sounds": sounds})
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
+MODELS: Mapping[str, str] = MappingProxyType(
+    {"demo_image.shapes": "shapes", "demo_video.motions": "motions", "demo_audio.sounds": "sounds"}
+)
+"""The embedded models, and the data set that each is trained on, by a recipe card of its own."""
+
+COUNTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
-        "demo_image.shapes": Recipe(
-            "shapes",
-            {"train": 12000, "val": 500},
-            {
-                "epochs": 8,
-                "batch_size": 32,
-                "lr": 2e-3,
-                "optimizer": "muon",
-                "r": (0, 36),
-                "augment": ("shift", "turn", "flip", "channels"),
-            },
-        ),
-        "demo_video.motions": Recipe(
-            "motions",
-            {"train": 6000, "val": 400},
-            {
-                "epochs": 9,
-                "batch_size": 32,
-                "lr": 2e-3,
-                "optimizer": "muon",
-                "r": (0, 32),
-                "augment": ("channels", "negate"),
-            },
-        ),
-        "demo_audio.sounds": Recipe(
-            "sounds",
-            {"train": 8000, "val": 400},
-            {
-                "epochs": 6,
-                "batch_size": 32,
-                "lr": 2e-3,
-                "optimizer": "muon",
-                "r": (0, 62),
-                "augment": ("delay", "noise"),
-            },
-        ),
+        "shapes": {"train": 12000, "val": 500},
+        "motions": {"train": 6000, "val": 400},
+        "sounds": {"train": 8000, "val": 400},
     }
 )
+"""Samples of each split of a data set."""
 
 
 def write_data(
@@ -107,7 +64,7 @@ def write_data(
         name: "shapes", "motions" or "sounds".
         root: Folder of the data set; files of the split that lie there are replaced.
         split: "train" or "val".
-        count: Samples; None takes the recipe's.
+        count: Samples; None takes those of `COUNTS`.
         seed: None takes that of the split.
         progress: Called with (samples written, samples in all).
 
@@ -122,7 +79,7 @@ def write_data(
     if split not in SEEDS:
         raise DataError(f"a demo data set has the splits {', '.join(SEEDS)}; got {split!r}")
     if count is None:
-        count = next(recipe.count[split] for recipe in RECIPES.values() if recipe.dataset == name)
+        count = COUNTS[name][split]
     if count < 1:
         raise DataError(f"count should be at least 1, got {count}")
     root = Path(root)

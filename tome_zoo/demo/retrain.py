@@ -1,15 +1,13 @@
 """The embedded models from nothing: write their data sets, then train by their recipes."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tome_zoo import cards, registry
-from tome_zoo.data.dataset import Dataset, open_dataset
-from tome_zoo.demo import RECIPES, Recipe, write_data
+from tome_zoo import cards
+from tome_zoo.data.dataset import open_dataset
+from tome_zoo.demo import COUNTS, MODELS, write_data
 from tome_zoo.errors import DataError
-from tome_zoo.training.in_memory import Progress
-from tome_zoo.training.trainer import TrainResult, train
+from tome_zoo.training.trainer import ProgressCallback, TrainResult, train
 
 
 def retrain(
@@ -17,46 +15,44 @@ def retrain(
     output: str | Path,
     *,
     data: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     **options: Any,
 ) -> TrainResult:
     """Train an embedded model from nothing.
 
     Args:
-        name: A name in `RECIPES`.
-        output: File of weights to write.
-        data: Folder for the data set. A split that lies there already is taken as it is; None uses a temporary folder.
+        name: One of `MODELS`.
+        output: Folder of the run.
+        data: Folder for the data set. A split that lies there already is taken as it is; None takes `output`/data.
         progress: Called with (done, of how many, doing what).
-        **options: Arguments of `tome_zoo.training.trainer.train` other than the recipe's.
+        **options: Arguments of `tome_zoo.train` other than the recipe's.
 
     Raises:
-        DataError: If there is no recipe of that name, or a split that lies there is not whole.
+        DataError: If there is no embedded model of that name, or a split that lies there is not whole.
     """
-    if name not in RECIPES:
-        raise DataError(f"no recipe is named {name!r}; there are {', '.join(RECIPES)}")
-    with TemporaryDirectory(prefix="tome-zoo-") as temporary:
-        root = Path(temporary if data is None else data)
-        training, validation = (_split(RECIPES[name], root, split, progress) for split in ("train", "val"))
-        model = registry.create_model(name)
-        settings = {**RECIPES[name].options, **options}
-        return train(model, training, validation=validation, output=output, progress=progress, **settings)
+    if name not in MODELS:
+        raise DataError(f"no embedded model is named {name!r}; there are {', '.join(MODELS)}")
+    root = Path(output) / "data" if data is None else Path(data)
+    for split in COUNTS[MODELS[name]]:
+        _write_split(MODELS[name], root, split, progress)
+    settings = {"save_dtype": "float16", "license": "Apache-2.0", **options}
+    return train(name, root, output=output, progress=progress, **settings)
 
 
-def _split(recipe: Recipe, root: Path, split: str, progress: Progress | None) -> Dataset:
-    """A split of a demo data set, written if it is not there."""
-    card = cards.dataset_card(recipe.dataset)
+def _write_split(dataset: str, root: Path, split: str, progress: ProgressCallback | None) -> None:
+    """Write a split of a demo data set if it is not there."""
+    card = cards.dataset_card(dataset)
     place = root / card.splits[split][0]
     if not place.exists():
 
         def told(done: int, total: int) -> None:
             if progress is not None:
-                progress(done, total, f"writing {card.name} {split}")
+                progress(done, total, f"writing {dataset} {split}")
 
-        write_data(card.name, root, split=split, progress=told)
-    data = open_dataset(root, card, split)
-    if len(data) != recipe.count[split]:
+        write_data(dataset, root, split=split, progress=told)
+    found = len(open_dataset(root, card, split))
+    if found != COUNTS[dataset][split]:
         raise DataError(
-            f"expected {recipe.count[split]} samples of split {split!r} in {place}, found {len(data)}, as an "
+            f"expected {COUNTS[dataset][split]} samples of split {split!r} in {place}, found {found}, as an "
             "interrupted run may leave them: remove them to have them written anew"
         )
-    return data

@@ -11,8 +11,8 @@ from tome_zoo.evaluation import evaluator
 from tome_zoo.evaluation.results import RESULTS, Result
 from tome_zoo.reports import plot, tables
 from tome_zoo.reports.page.write import write_results_page
-from tome_zoo.training.in_memory import Progress
 
+Progress = Callable[[int, int, str], None]
 MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
 
 

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from tome_zoo.registry import ZooModel
 
 
-def start_afresh(model: ZooModel, generator: Generator) -> None:
+def init_weights(model: ZooModel, generator: Generator) -> None:
     """Draw new weights: matrices from a truncated normal, positions from sines and cosines, which are learnt faster."""
     with torch.no_grad():
         for module in model.modules():

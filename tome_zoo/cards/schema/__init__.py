@@ -1,8 +1,9 @@
-"""What a card may say, checked by pydantic: models, data sets and evaluation protocols."""
+"""What a card may say, checked by pydantic: models, data sets, evaluation protocols and training recipes."""
 
 from tome_zoo.cards.schema.dataset import DATASET_FORMATS, DatasetCard, DatasetFormat
 from tome_zoo.cards.schema.model import Layout, Measured, Merging, ModelCard, Reported, Weights
 from tome_zoo.cards.schema.protocol import ProtocolCard
+from tome_zoo.cards.schema.recipe import RecipeCard
 
 __all__ = [
     "DATASET_FORMATS",
@@ -13,6 +14,7 @@ __all__ = [
     "Merging",
     "ModelCard",
     "ProtocolCard",
+    "RecipeCard",
     "Reported",
     "Weights",
 ]

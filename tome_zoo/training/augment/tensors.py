@@ -1,4 +1,4 @@
-"""Cheap augmentations of a batch of views, by name. Each takes a batch and a generator and returns a batch."""
+"""Cheap augmentations of a batch of views, by name: a batch and a generator (on the CPU) to a batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -33,7 +33,7 @@ def delay(x: Tensor, generator: Generator) -> Tensor:
 
 def channels(x: Tensor, generator: Generator) -> Tensor:
     """Put the channels of the batch in another order."""
-    return x[:, torch.randperm(x.shape[1], generator=generator)]
+    return x[:, torch.randperm(x.shape[1], generator=generator).to(x.device)]
 
 
 def negate(x: Tensor, generator: Generator) -> Tensor:
@@ -43,7 +43,7 @@ def negate(x: Tensor, generator: Generator) -> Tensor:
 
 def noise(x: Tensor, generator: Generator) -> Tensor:
     """Add Gaussian noise of standard deviation 0.1."""
-    return x + 0.1 * torch.randn(x.shape, generator=generator)
+    return x + 0.1 * torch.randn(x.shape, generator=generator).to(x.device)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -75,5 +75,5 @@ def _draw(n: int, generator: Generator) -> int:
 
 
 def _half(x: Tensor, generator: Generator, other: Tensor) -> Tensor:
-    chosen = torch.rand(len(x), generator=generator) < 0.5
+    chosen = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
     return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), other, x)

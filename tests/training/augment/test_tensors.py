@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tome_zoo.errors import TomeZooError
-from tome_zoo.training.augment import AUGMENTATIONS, chain
+from tome_zoo.training.augment.tensors import AUGMENTATIONS, chain
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
