@@ -153,6 +153,29 @@ def test_a_shard_that_another_process_adds_meanwhile_stays(tmp_path):
     assert read_scores(one.folder)[0] == ["a", "b"]
 
 
+def test_no_sample_is_missed_while_another_process_puts_one_shard_in_the_place_of_several(tmp_path, monkeypatch):
+    """It does so between the listing of the files and their reading."""
+    one, other = ScoreStore(tmp_path, KEY, flush_seconds=0), ScoreStore(tmp_path, KEY, flush_seconds=0)
+    for name in "abc":
+        one.add(shard(**{name: [1]}))
+    content = one.read()
+    read, reads = Shard.read, []
+
+    def replaced_meanwhile(path, with_scores=True):
+        reads.append(path)
+        if len(reads) == 1:
+            one.replace(content)
+        return read(path, with_scores)
+
+    monkeypatch.setattr(Shard, "read", replaced_meanwhile)
+    assert sorted(other.read().ids) == ["a", "b", "c"]
+    reads.clear()
+    one.add(shard(d=[1]))
+    content = merge_shards([content, shard(d=[1])])
+    one._read = sorted(one.folder.glob("*.npz"))
+    assert read_scores(one.folder)[0] == ["a", "b", "c", "d"]
+
+
 def test_later_scores_count_though_the_clock_goes_back(tmp_path, monkeypatch):
     store = ScoreStore(tmp_path, KEY, flush_seconds=0)
     store.add(shard(a=[1]))

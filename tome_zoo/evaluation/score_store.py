@@ -12,7 +12,6 @@ import re
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tome_zoo.system.files import atomic_write
 log = logging.getLogger(__name__)
 
 KEY = "key.json"
+TRIES = 100
 LITTER = 3600.0  # s, after which half a shard belongs to a process that was killed
 
 
@@ -119,8 +119,10 @@ class ScoreStore:
 
     def read(self, with_scores: bool = True) -> Shard:
         """All there is, each sample once: of several scores for a sample the latest."""
-        self._read = self._files()
-        return merge_shards([self._unwritten, *read_shards(self._read, with_scores)])
+        stored: list[Shard] = []
+        if self.folder is not None:
+            self._read, stored = read_shards(self.folder, with_scores)
+        return merge_shards([self._unwritten, *stored])
 
     def replace(self, content: Shard) -> None:
         """Let one shard stand for those that were read last."""
@@ -141,15 +143,33 @@ class ScoreStore:
                     path.unlink()
 
 
-def read_shards(paths: Sequence[Path], with_scores: bool = True) -> Iterator[Shard]:
-    """The shards of these files, the last one first; one that is damaged is left out with a warning."""
-    for path in reversed(paths):
+def read_shards(folder: Path, with_scores: bool = True) -> tuple[list[Path], list[Shard]]:
+    """The files of a folder, and their shards, the last one first; one that is damaged is left out with a warning.
+
+    Another process may put one shard in the place of several while they are read: then they are listed anew, so that no
+    sample is missed between the old files and the new one.
+    """
+    for _ in range(TRIES):
+        paths = sorted(folder.glob("*.npz"))
+        found = []
         try:
-            yield Shard.read(path, with_scores)
-        except FileNotFoundError:  # another process has just put one shard in the place of several
+            for path in reversed(paths):
+                if (shard := _read_shard(path, with_scores)) is not None:
+                    found.append(shard)
+        except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            log.warning("%s: damaged shard, its samples are scored again (%s)", path, error)
+        return paths, found
+    raise DataError(f"{folder}: its files vanish whenever they are read: end what else works there")
+
+
+def _read_shard(path: Path, with_scores: bool) -> Shard | None:
+    try:
+        return Shard.read(path, with_scores)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("%s: damaged shard, its samples are scored again (%s)", path, error)
+        return None
 
 
 def read_scores(folder: str | Path) -> tuple[list[str], NDArray[Any]]:
@@ -160,7 +180,7 @@ def read_scores(folder: str | Path) -> tuple[list[str], NDArray[Any]]:
     """
     folder = Path(folder)
     read_key(folder)
-    content = merge_shards(read_shards(sorted(folder.glob("*.npz"))))
+    content = merge_shards(read_shards(folder)[1])
     if not content.ids:
         raise DataError(f"expected scores in {folder}, found none")
     order = np.argsort(content.ids)
