@@ -53,9 +53,7 @@ class _Catalogue:
             for other in ("model", "baseline") if kind in ("model", "baseline") else (kind,):
                 if card.name in new.cards[other]:
                     first = new.origin[other, card.name]
-                    raise CardError(
-                        f"{path}: {kind} {card.name!r} is already defined in {first}; give it another name"
-                    )
+                    raise CardError(f"{path}: {kind} {card.name!r} is already defined in {first}; give it another name")
             new.cards[kind][card.name] = card
             new.origin[kind, card.name] = path
         for path, card in added:
@@ -136,9 +134,7 @@ def register_cards(path: str | Path) -> tuple[str, ...]:
     before = _catalogue()
     after = before.plus([folder])
     if len(after.origin) == len(before.origin):
-        raise CardError(
-            f"{folder} holds no card: expected *.toml with tables {table_names()}"
-        )
+        raise CardError(f"{folder} holds no card: expected *.toml with tables {table_names()}")
     with _lock:
         _folders.append(folder)
         _current = after
