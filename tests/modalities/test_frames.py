@@ -107,9 +107,10 @@ def test_sampled_frames_agree_with_pyav(write_video, every_frame, video_spec, vi
 
 def test_the_decoder_is_the_quicker_one(write_video, every_frame):
     pytest.importorskip("decord")
-    path = write_video(frames=30)
-    expected = every_frame(path)
-    for wanted, by_decord in (([3, 4, 5, 6, 7, 20], False), ([3, 20], True)):
+    small, large = write_video("small.mp4", 30), write_video("large.mp4", 30, size=(400, 640))
+    many, few = [3, 4, 5, 6, 7, 20], [3, 20]
+    for path, wanted, by_decord in ((large, many, False), (large, few, True), (small, many, True), (small, few, True)):
+        expected = every_frame(path)
         reader = video.read(path)
         assert np.array_equal(reader.frames(wanted).numpy(), expected[wanted])
         assert (reader.decoder == "decord") == by_decord

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._container import open_container
+from tome_zoo.modalities._notes import note
 from tome_zoo.modalities._upright import rgb
 from tome_zoo.modalities._video_index import FrameIndex, bound_pixels, unreadable
 
@@ -76,7 +77,7 @@ def _run(path: Path, index: FrameIndex, run: list[int]) -> Iterator[np.ndarray]:
         stand_ins += 1
         yield rgb(frame)
     if stand_ins:
-        _logger.info("%s: %d frames cannot be decoded, their neighbours stand in for them", path, stand_ins)
+        note(f"{path}: {stand_ins} frames cannot be decoded, their neighbours stand in for them")
 
 
 def _decoded(path: Path, index: FrameIndex, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
