@@ -65,6 +65,8 @@ def caption(records: Sequence[Record]) -> str:
     kernels = list(dict.fromkeys(record.attention for record in records if record.attention is not None))
     if kernels:
         facts.append(f"attention {' / '.join(kernels)}")
+    paths = dict.fromkeys(record.fast_path for record in records if record.fast_path is not None)
+    facts += [f"fast path: {path}" for path in paths]
     if any(record.macs_counter not in (None, "closed form") for record in records):
         facts.append("MACs by torch.utils.flop_counter / 2 (matrix products and convolutions only)")
     if sources := {record.score_source: None for record in records if record.score_source is not None}:

@@ -78,6 +78,7 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         schedules: The r to count; None takes those of the card.
     """
     from tome_zoo import registry
+    from tome_zoo.transformer.paths import describe_fast_path
 
     model = registry.create_model(card.name, device="meta")
     data = card.model_dump(mode="json", exclude_none=True, exclude={"merging", "reported", "measured", "classes"})
@@ -96,6 +97,7 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         "dataset": dataset_card(card.dataset).model_dump(mode="json", exclude_none=True),
         "protocol": protocol_card(card.protocol).model_dump(mode="json", exclude_none=True),
         "prop_attn": card.merging.prop_attn,
+        "fast_path": describe_fast_path(model),
         "default_r": schedule.format(card.merging.default_r),
         "merging": _costs(model, card.merging.r if schedules is None else schedules),
         "reported": [_figures(figure) for figure in card.reported],
@@ -119,6 +121,7 @@ def details_view(data: dict[str, Any]) -> list[Table | Text]:
         "data set": f"{data_set['name']}: {data_set['title']}; {data_set['license']}",
         "protocol": f"{protocol['name']}@{protocol['version']}: {protocol['summary']}",
         "attention": "proportional to token size" if data["prop_attn"] else "not weighted by token size",
+        "fast path": data["fast_path"],
     }
     for key, value in rows.items():
         facts.add_row(key, Text(value))

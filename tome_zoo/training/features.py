@@ -79,7 +79,8 @@ def embed(
     the same call goes on where a killed one stopped.
 
     Args:
-        model: From `create_model`, or a name; its classifier is left out. A model given is not changed.
+        model: From `create_model`, a timm model after `tome_zoo.patch`, or a name; its classifier is left out. A model
+            given is not changed.
         data: From `open_dataset`; or a folder: of the data set `dataset`, else of any files of the model's modality,
             which have no targets then.
         r: What merges; None takes what the model has, 0 for a name.
@@ -109,7 +110,7 @@ def embed(
             network = (
                 registry.create_model(model, pretrained=True, weights=weights)
                 if isinstance(model, str)
-                else copy.deepcopy(model)
+                else registry.resolve_model(copy.deepcopy(model))
             )
             found = _open(network, data, dataset, split, data_format)
             own = isinstance(model, str) or device is not None
