@@ -77,7 +77,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_losses_are_those_of_one_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])  # processes import this file
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])  # where the processes find this file
     mp.spawn(work, args=(str(tmp_path),), nprocs=2)
     found = torch.load(tmp_path / "losses.pt")
     for (_, r, pool), mean in found.items():

@@ -1,4 +1,4 @@
-"""What is timed: a model of the zoo or one of timm's, unmerged and merging, both with the very same weights."""
+"""What is timed: a model of the zoo or of timm, unmerged and merging with the very same weights, or a baseline."""
 
 import copy
 import difflib
@@ -15,9 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tome_zoo import registry, schedule
-from tome_zoo.cards import ModelCard, model_card, model_cards
+from tome_zoo.benchmark.baselines import build_baseline, timm_model
+from tome_zoo.cards import BaselineCard, ModelCard, baseline_cards, model_card, model_cards
 from tome_zoo.cards.timm_models import full_name
-from tome_zoo.errors import CardError, TomeZooError, UnsupportedModelError
+from tome_zoo.errors import CardError, UnsupportedModelError
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.transformer import patching
@@ -34,7 +35,7 @@ class Subject:
     """A model before it is built.
 
     Attributes:
-        name: Of a card, or of one of timm's models.
+        name: Of a card of a model or a baseline, or of one of timm's models.
         overrides: Fields of `Architecture` that differ from the card's.
         instance: A model that exists already; it is copied, not changed.
     """
@@ -45,8 +46,20 @@ class Subject:
 
     @cached_property
     def card(self) -> ModelCard | None:
-        """The zoo's card; None for one of timm's models."""
+        """The zoo's card; None for one of timm's models and for baselines."""
         return model_card(self.name) if self.name in model_cards() else None
+
+    @property
+    def baseline(self) -> BaselineCard | None:
+        """The card of a baseline."""
+        return baseline_cards().get(self.name)
+
+    @property
+    def source(self) -> str:
+        """Who builds it: "tome-zoo", "timm" or "torchvision"."""
+        if self.card is not None:
+            return "tome-zoo"
+        return "timm" if self.baseline is None else self.baseline.library
 
     @property
     def schedules(self) -> Sequence[R]:
@@ -58,12 +71,13 @@ class Subject:
 
         Published figures come before our own, those with a remark last; a changed architecture has none.
         """
-        if self.card is None or self.overrides or self.instance is not None:
+        card = self.card or self.baseline
+        if card is None or self.overrides or self.instance is not None:
             return None
         wanted = schedule.format(0 if r is None else r)
         figures = [
             (bool(getattr(figure, "note", "")), kind == "measured", figure, kind)
-            for kind, known in (("reported", self.card.reported), ("measured", self.card.measured))
+            for kind, known in (("reported", card.reported), ("measured", getattr(card, "measured", ())))
             for figure in known
             if schedule.format(figure.r) == wanted
         ]
@@ -120,9 +134,10 @@ def find_subject(name: str | nn.Module, overrides: Mapping[str, Any] | None = No
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise CardError(f"{key!r} cannot be set; {hint}The fields are {', '.join(fields)}")
-    full = name if name in model_cards() else full_name(name)
+    full = name if name in model_cards() or name in baseline_cards() else full_name(name)
     if full is None:
-        near = difflib.get_close_matches(name, [*model_cards(), *timm.list_models(), *timm.list_pretrained()], n=4)
+        known = [*model_cards(), *baseline_cards(), *timm.list_models(), *timm.list_pretrained()]
+        near = difflib.get_close_matches(name, known, n=4)
         hint = f"did you mean {' or '.join(near)}?" if near else "`tome-zoo list` names the zoo's"
         raise CardError(f"neither the zoo nor timm {timm.__version__} has a model {name!r}; {hint}")
     if full in model_cards():
@@ -131,18 +146,21 @@ def find_subject(name: str | nn.Module, overrides: Mapping[str, Any] | None = No
 
 
 def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> ModelPair:
-    """Build a subject, with random weights: how long a forward takes does not depend on what the weights say.
+    """Build a subject; its weights are random, for how long a forward takes does not depend on what they say.
 
     Raises:
         TomeZooError: If timm cannot build it with these overrides.
     """
     model: nn.Module
-    if subject.instance is None and subject.card is None:
+    if subject.instance is not None:
+        model, shape = copy.deepcopy(subject.instance), _input_shape(subject.instance.card.architecture)
+    elif subject.baseline is not None:
+        model, shape = build_baseline(subject.baseline, subject.overrides)
+    elif subject.card is None:
         model, shape = _build_timm(subject)
     else:
-        model = own = copy.deepcopy(subject.instance) or registry.create_model(subject.name, **subject.overrides)
-        a = own.card.architecture
-        shape = (a.in_chans, *(() if a.num_frames is None else (a.num_frames,)), *a.size)
+        model = own = registry.create_model(subject.name, **subject.overrides)
+        shape = _input_shape(own.card.architecture)
     model = model.to(device, dtype).eval()
     unsupported_reason = None if isinstance(model, MergingVisionTransformer) else patching.unsupported_reason(model)
     if unsupported_reason is not None:
@@ -185,18 +203,17 @@ def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
     return Cost(counter.get_total_flops() // 2, FLOP_COUNTER)
 
 
+def _input_shape(a: Architecture) -> tuple[int, ...]:
+    return (a.in_chans, *(() if a.num_frames is None else (a.num_frames,)), *a.size)
+
+
 def _plain(model: nn.Module) -> bool:
     return patching.unsupported_reason(model) is None
 
 
 def _build_timm(subject: Subject) -> tuple[nn.Module, tuple[int, ...]]:
     overrides = dict(subject.overrides)
-    try:
-        model = timm.create_model(subject.name, **overrides)
-    except TypeError as error:
-        if set(overrides) != {"img_size"}:  # a convolutional network takes any size without being told
-            raise TomeZooError(f"timm's {subject.name} cannot be built with {overrides}: {error}") from None
-        model = timm.create_model(subject.name)
+    model = timm_model(subject.name, overrides)
     channels, *size = timm.data.resolve_model_data_config(model)["input_size"]
     side = overrides.get("img_size", size)
     size = [side, side] if isinstance(side, int) else list(side)
