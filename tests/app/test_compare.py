@@ -77,8 +77,8 @@ def test_a_model_of_timm_is_loaded_by_its_name(monkeypatch):
     monkeypatch.delenv("TOME_ZOO_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     loaded = models.Models(torch.device("cpu"))
-    model = loaded.load("vit_tiny_patch16_224")
-    assert model.card.name == "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    model = loaded.load("deit3_small_patch16_224")
+    assert model.card.name == "deit3_small_patch16_224.fb_in1k"
     assert loaded.load(model.card.name) is model
 
 

@@ -104,7 +104,7 @@ def test_any_model_may_be_named(open_page, app):
     message = page.locator("#message [role=alert]")
     message.wait_for()
     assert "no_such_model" in message.inner_text()
-    box.fill("vit_tiny_patch16_224")
+    box.fill("deit3_small_patch16_224")
     box.press("Enter")
     message.wait_for(state="detached")
     assert page.locator("input[type=range]").get_attribute("max") == "16"

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from tome_zoo.errors import LostRankError, TomeZooError
 from tome_zoo.system.rendezvous import Rank, current_rank, default_signals, join, warn_if_ignored
-from tome_zoo.system.waiting import meet, report_work
+from tome_zoo.system.waiting import announce, meet, report_work
 
 __all__ = [
     "Rank",
@@ -45,6 +45,7 @@ def process_group() -> Iterator[Rank]:
     """
     rank = current_rank()
     if dist.is_initialized():
+        announce()
         yield rank._replace(rank=dist.get_rank(), world_size=dist.get_world_size())
         return
     if rank.world_size == 1:
@@ -56,6 +57,7 @@ def process_group() -> Iterator[Rank]:
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     with default_signals(), _lost_ranks():
         dist.init_process_group(backend, store=store, rank=rank.rank, world_size=rank.world_size, timeout=COLLECTIVES)
+    announce()
     try:
         yield rank
     finally:

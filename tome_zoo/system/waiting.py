@@ -94,6 +94,11 @@ class _Watch:
 _presences: WeakKeyDictionary[dist.ProcessGroup, _Presence] = WeakKeyDictionary()
 
 
+def announce() -> None:
+    """Give signs of life from now on, whatever this process is busy with."""
+    _presence()
+
+
 def meet() -> None:
     """Wait until all ranks of the group are here, however long they work.
 

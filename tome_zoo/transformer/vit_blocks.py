@@ -1,20 +1,25 @@
 """The blocks of a vision transformer as merging runs them: its settings, and the state from block to block."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from timm.models import checkpoint
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import AnyReducer, Reducer, get_reducer, list_reducers
 from tome_zoo.schedule import R, resolve
 from tome_zoo.transformer.attention import ATTENTION_READS
-from tome_zoo.transformer.block import BlockReducer, MergingBlock, MergingSequential, State, run_block
+from tome_zoo.transformer.block import BlockReducer, MergeStep, MergingBlock, MergingSequential, State
 from tome_zoo.transformer.fast_path import observed, observed_globally, why_not_prefix_only
 from tome_zoo.transformer.pooling import PrefixMeanPool
+
+
+def _call(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return block(*args, **kwargs)
 
 
 class MergingBlocksBase(VisionTransformer):
@@ -127,6 +132,63 @@ class MergingBlocksBase(VisionTransformer):
             state = self._forward_block(index, state)
             states.append(state)
         return states
+
+
+def run_block(
+    block: nn.Module,
+    state: State,
+    r: int,
+    *,
+    protected: int,
+    prop_attn: bool,
+    reducer: BlockReducer | None = None,
+    run: Callable[..., Any] = _call,
+) -> State:
+    """One block of a merging transformer: the state before it to the state behind it.
+
+    Args:
+        block: A `MergingBlock`, or a wrapper around one.
+        state: Tokens, sizes and trace.
+        r: Tokens to merge.
+        protected: Prefix tokens that never merge.
+        prop_attn: Whether keys weigh by their size.
+        reducer: Another way of reducing tokens than the default matching.
+        run: What calls the block, a gradient checkpoint for example.
+
+    Raises:
+        UnsupportedModelError: If what stands in the place of a block cannot merge, or changed the number of tokens.
+    """
+    x, size, trace = state
+    if isinstance(block, MergingBlock) and not (observed(block) or observed_globally()):
+        other = {} if reducer is None else {"reducer": reducer}
+        return run(block, x, size, trace, r, protected=protected, prop_attn=prop_attn, **other)
+    if type(block) is nn.Identity:  # a block taken out
+        return run(block, x), size, trace
+    reason = "" if torch.compiler.is_compiling() else _why_no_merging(block)
+    step = MergeStep(size, trace, r, protected, prop_attn, reducer)
+    if not reason:
+        x = run(block, x, merging=step)
+        reason = "" if step.result is not None else "its forward does not call the block with `merging`"
+    if reason or step.result is None:
+        raise UnsupportedModelError(f"a block cannot merge: {reason}. Pass **kwargs on to timm's forward, or set r = 0")
+    size, trace = step.result
+    if size is not None and size.shape[1] != x.shape[1]:
+        raise UnsupportedModelError(
+            f"a hook on a block made {x.shape[1]} tokens of {size.shape[1]}: merging has lost track of what they hold. "
+            "Give as many tokens as the hook got, or set r = 0"
+        )
+    return x, size, trace
+
+
+def _why_no_merging(block: nn.Module) -> str:
+    if not any(isinstance(module, MergingBlock) for module in block.modules()):
+        return f"a {type(block).__name__} has been put in its place"
+    if "forward" not in block.__dict__:
+        return ""
+    parameters = inspect.signature(block.forward).parameters
+    if "merging" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return ""
+    return "the forward set on it takes no keyword `merging`"
 
 
 def suited_reducer(model: VisionTransformer, reducer: AnyReducer) -> Reducer:
