@@ -104,7 +104,7 @@ def test_no_submodule_hides_a_function_of_the_package():
 
 def test_pyproject_names_every_package():
     packages = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
-    named = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    named = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     cards = {
         "tome_zoo.cards.models",
         "tome_zoo.cards.datasets",

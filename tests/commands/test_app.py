@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tome_zoo import __version__
-from tome_zoo.cards import model_cards
+from tome_zoo.cards import baseline_cards, model_cards
 from tome_zoo.commands import app
 from tome_zoo.evaluation import evaluator
 
@@ -67,10 +67,11 @@ def test_version():
 
 def test_list_as_json_and_as_a_table():
     rows = json.loads(run("list", "--json").stdout)
-    assert [row["name"] for row in rows] == sorted(model_cards())
+    assert [row["name"] for row in rows] == [*sorted(model_cards()), *sorted(baseline_cards())]
+    assert [row["merges"] for row in rows] == [True] * len(model_cards()) + [False] * len(baseline_cards())
     assert {"modality", "dataset", "license", "parameters", "score_r0", "score_default_r"} <= set(rows[0])
     table = run("list").stdout
-    assert all(name in table for name in model_cards())
+    assert all(name in table for name in (*model_cards(), *baseline_cards()))
 
 
 def test_list_filters_by_pattern_and_modality():

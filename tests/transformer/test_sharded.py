@@ -1,5 +1,6 @@
 """Sharded training on two processes against one process: equal losses, merging or not."""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -75,7 +76,8 @@ def work(rank: int, folder: str) -> None:
         dist.destroy_process_group()
 
 
-def test_losses_are_those_of_one_process(tmp_path):
+def test_losses_are_those_of_one_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])  # where the processes find this file
     mp.spawn(work, args=(str(tmp_path),), nprocs=2)
     found = torch.load(tmp_path / "losses.pt")
     for (_, r, pool), mean in found.items():

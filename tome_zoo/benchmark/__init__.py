@@ -42,7 +42,7 @@ def benchmark(
     that says so, and the rest goes on.
 
     Args:
-        names: Models of the zoo, or any that `timm.create_model` knows.
+        names: Models of the zoo, its baselines, or any that `timm.create_model` knows.
         overrides: Fields of `Architecture`; every model is timed with each of these settings, in turn.
         device: None means CUDA where there is a device, else the CPU.
         progress: Called with (cells done, cells in all, what comes next).
@@ -108,7 +108,7 @@ def _cell(
             for index, seen in zip(timed, measured, strict=True):
                 timings[index] = seen
     facts: dict[str, Any] = {
-        "model": subject.name, "source": "timm" if subject.card is None else "tome-zoo",
+        "model": subject.name, "source": subject.source,
         "overrides": dict(subject.overrides), "input": None if models is None else models.shape,
         "parameters": None if models is None else sum(p.numel() for p in models.unmerged.parameters()),
         "batch_size": batch_size, "dtype": dtype, "mode": settings.mode, "compile": settings.compile,

@@ -1,4 +1,4 @@
-"""What is timed: a model of the zoo or one of timm's, unmerged and merging, both with the very same weights."""
+"""What is timed: a model of the zoo or of timm, unmerged and merging with the very same weights, or a baseline."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tome_zoo import registry, schedule
-from tome_zoo.cards import ModelCard, model_card, model_cards
+from tome_zoo.benchmark.baselines import build_baseline, timm_model
+from tome_zoo.cards import BaselineCard, ModelCard, baseline_cards, model_card, model_cards
 from tome_zoo.cards.timm_models import full_name
-from tome_zoo.errors import CardError, TomeZooError, UnsupportedModelError
+from tome_zoo.errors import CardError, UnsupportedModelError
 from tome_zoo.schedule import R
 from tome_zoo.transformer import patching
 from tome_zoo.transformer.architecture import Architecture
@@ -32,7 +33,7 @@ class Subject:
     """A model before it is built.
 
     Attributes:
-        name: Of a card, or of one of timm's models.
+        name: Of a card of a model or a baseline, or of one of timm's models.
         overrides: Fields of `Architecture` that differ from the card's.
     """
 
@@ -41,8 +42,20 @@ class Subject:
 
     @cached_property
     def card(self) -> ModelCard | None:
-        """The zoo's card; None for one of timm's models."""
+        """The zoo's card; None for one of timm's models and for baselines."""
         return model_card(self.name) if self.name in model_cards() else None
+
+    @property
+    def baseline(self) -> BaselineCard | None:
+        """The card of a baseline."""
+        return baseline_cards().get(self.name)
+
+    @property
+    def source(self) -> str:
+        """Who builds it: "tome-zoo", "timm" or "torchvision"."""
+        if self.card is not None:
+            return "tome-zoo"
+        return "timm" if self.baseline is None else self.baseline.library
 
     @property
     def schedules(self) -> Sequence[R]:
@@ -54,12 +67,13 @@ class Subject:
 
         Published figures come before our own, those with a remark last; a changed architecture has none.
         """
-        if self.card is None or self.overrides:
+        card = self.card or self.baseline
+        if card is None or self.overrides:
             return None
         wanted = schedule.format(0 if r is None else r)
         figures = [
             (bool(getattr(figure, "note", "")), kind == "measured", figure, kind)
-            for kind, known in (("reported", self.card.reported), ("measured", self.card.measured))
+            for kind, known in (("reported", card.reported), ("measured", getattr(card, "measured", ())))
             for figure in known
             if schedule.format(figure.r) == wanted
         ]
@@ -110,9 +124,10 @@ def find_subject(name: str, overrides: Mapping[str, Any] | None = None) -> Subje
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise CardError(f"{key!r} cannot be set; {hint}The fields are {', '.join(fields)}")
-    full = name if name in model_cards() else full_name(name)
+    full = name if name in model_cards() or name in baseline_cards() else full_name(name)
     if full is None:
-        near = difflib.get_close_matches(name, [*model_cards(), *timm.list_models(), *timm.list_pretrained()], n=4)
+        known = [*model_cards(), *baseline_cards(), *timm.list_models(), *timm.list_pretrained()]
+        near = difflib.get_close_matches(name, known, n=4)
         hint = f"did you mean {' or '.join(near)}?" if near else "`tome-zoo list` names the zoo's"
         raise CardError(f"neither the zoo nor timm {timm.__version__} has a model {name!r}; {hint}")
     if full in model_cards():
@@ -127,7 +142,9 @@ def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.flo
         TomeZooError: If timm cannot build it with these overrides.
     """
     model: nn.Module
-    if subject.card is None:
+    if subject.baseline is not None:
+        model, shape = build_baseline(subject.baseline, subject.overrides)
+    elif subject.card is None:
         model, shape = _build_timm(subject)
     else:
         model = own = registry.create_model(subject.name, **subject.overrides)
@@ -181,12 +198,7 @@ def _plain(model: nn.Module) -> bool:
 
 def _build_timm(subject: Subject) -> tuple[nn.Module, tuple[int, ...]]:
     overrides = dict(subject.overrides)
-    try:
-        model = timm.create_model(subject.name, **overrides)
-    except TypeError as error:
-        if set(overrides) != {"img_size"}:  # a convolutional network takes any size without being told
-            raise TomeZooError(f"timm's {subject.name} cannot be built with {overrides}: {error}") from None
-        model = timm.create_model(subject.name)
+    model = timm_model(subject.name, overrides)
     channels, *size = timm.data.resolve_model_data_config(model)["input_size"]
     side = overrides.get("img_size", size)
     size = [side, side] if isinstance(side, int) else list(side)

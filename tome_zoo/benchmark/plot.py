@@ -39,6 +39,8 @@ def plot_benchmark(records: Sequence[Record], path: str | Path) -> Path:
     if not any(record.variant == "merging" for record in kept):
         raise DataError("expected times of a merging model to plot, got none")
     traded = {record.title for record in kept if _scored(record) and record.r not in (None, "0")}
+    if traded:  # baselines stand beside them
+        traded |= {record.title for record in kept if record.source != "tome-zoo"}
     kept = [replace(record, score=record.score if record.title in traded else None) for record in kept]
     settings = list(dict.fromkeys(record.setting for record in kept))
     names = list(dict.fromkeys(record.title for record in kept))
@@ -167,7 +169,7 @@ def _legend(figure: Any, looks: dict[str, dict[str, Any]], columns: int, scored:
     ]
     hollow: dict[str, Any] = {"marker": "o", "linestyle": "", "markerfacecolor": "white", "markeredgecolor": "#666666"}
     if scored:
-        handles.append(Line2D([], [], label="hollow: timm, unmerged", **hollow))
+        handles.append(Line2D([], [], label="hollow: unmerged", **hollow))
     handles.append(Line2D([], [], color="#888888", linestyle="--", linewidth=1, label="time follows the arithmetic"))
     figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8, ncols=columns)
 

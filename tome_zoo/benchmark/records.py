@@ -25,7 +25,7 @@ class Record:
 
     Attributes:
         model: Name of the card, or timm's.
-        source: "tome-zoo" or "timm": whose name it is.
+        source: "tome-zoo", "timm" or "torchvision": whose name it is.
         variant: "unmerged" is timm's own model, with which the others are compared; "merging" is ours, "explicit" is
             merging with every step written out.
         r: Merging schedule as the command line writes it; None for "unmerged".

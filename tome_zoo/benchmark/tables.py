@@ -50,7 +50,8 @@ def table(records: Sequence[Record]) -> Table:
         cells += ["-" if record.score is None else f"{record.score:.2f}"] * scored
         explicit = ", explicit" * (record.variant == "explicit")
         explicit += f", {record.reducer}" * (record.reducer != DEFAULT_REDUCER)
-        made.add_row("timm, unmerged" if record.r is None else f"r = {record.r}{explicit}", *cells)
+        owner = "timm" if record.source == "tome-zoo" else record.source
+        made.add_row(f"{owner}, unmerged" if record.r is None else f"r = {record.r}{explicit}", *cells)
     return made
 
 

@@ -1,6 +1,7 @@
-"""The cards: which models, data sets, protocols and recipes there are. Reads TOML; imports neither torch nor timm."""
+"""The cards: which models, baselines, data sets, protocols, recipes and tables there are. Reads TOML; imports neither torch nor timm."""
 
 from tome_zoo.cards.catalogue import (
+    baseline_cards,
     card_file,
     card_folder,
     dataset_card,
@@ -13,12 +14,27 @@ from tome_zoo.cards.catalogue import (
     recipe_cards,
     register_cards,
     reload_cards,
+    table_card,
+    table_cards,
     unregister_cards,
 )
 from tome_zoo.cards.labels import labels, model_dataset, model_labels, read_classes, read_labels
-from tome_zoo.cards.schema import DatasetCard, Measured, Merging, ModelCard, ProtocolCard, RecipeCard, Reported, Weights
+from tome_zoo.cards.schema import (
+    BaselineCard,
+    DatasetCard,
+    Measured,
+    Merging,
+    ModelCard,
+    ProtocolCard,
+    RecipeCard,
+    Reported,
+    TableCard,
+    TableRow,
+    Weights,
+)
 
 __all__ = [
+    "BaselineCard",
     "DatasetCard",
     "Measured",
     "Merging",
@@ -26,7 +42,10 @@ __all__ = [
     "ProtocolCard",
     "RecipeCard",
     "Reported",
+    "TableCard",
+    "TableRow",
     "Weights",
+    "baseline_cards",
     "card_file",
     "card_folder",
     "dataset_card",
@@ -44,5 +63,7 @@ __all__ = [
     "recipe_cards",
     "register_cards",
     "reload_cards",
+    "table_card",
+    "table_cards",
     "unregister_cards",
 ]

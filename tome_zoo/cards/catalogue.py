@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from tome_zoo.cards.read import Card, read_folder
-from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard, RecipeCard
-from tome_zoo.errors import CardError
+from tome_zoo.cards.read import TABLES, Card, read_folder, table_names
+from tome_zoo.cards.schema import BaselineCard, DatasetCard, ModelCard, ProtocolCard, RecipeCard, TableCard
+from tome_zoo.errors import CardError, UnsupportedModelError
 
 KINDS = ("models", "datasets", "eval")
 T = TypeVar("T")
@@ -38,45 +38,35 @@ def card_folder(kind: str) -> Path:
 
 @dataclass
 class _Catalogue:
-    """Cards by name, and the file each one came from."""
+    """Cards by kind (a key of `read.TABLES`) and name, and the file each one came from."""
 
-    models: dict[str, ModelCard] = field(default_factory=dict)
-    datasets: dict[str, DatasetCard] = field(default_factory=dict)
-    protocols: dict[str, ProtocolCard] = field(default_factory=dict)
-    recipes: dict[str, RecipeCard] = field(default_factory=dict)
+    cards: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in TABLES})
     origin: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def plus(self, folders: Iterable[Path]) -> "_Catalogue":
         """A copy with the cards of more folders; nothing is half added when one of them is at fault."""
-        new = _Catalogue(
-            dict(self.models), dict(self.datasets), dict(self.protocols), dict(self.recipes), dict(self.origin)
-        )
+        new = _Catalogue({kind: dict(known) for kind, known in self.cards.items()}, dict(self.origin))
         added = [item for folder in folders for item in read_folder(folder)]
         for path, card in added:
-            kind, table = new._table(card)
-            if card.name in table:
-                first = new.origin[kind, card.name]
-                raise CardError(f"{path}: {kind} {card.name!r} is already defined in {first}; give it another name")
-            table[card.name] = card
+            kind = _kind(card)
+            # a model and a baseline are asked for by the same commands
+            for other in ("model", "baseline") if kind in ("model", "baseline") else (kind,):
+                if card.name in new.cards[other]:
+                    first = new.origin[other, card.name]
+                    raise CardError(f"{path}: {kind} {card.name!r} is already defined in {first}; give it another name")
+            new.cards[kind][card.name] = card
             new.origin[kind, card.name] = path
         for path, card in added:
             if isinstance(card, ModelCard):
                 new._check_references(path, card)
         return new
 
-    def _table(self, card: Card) -> tuple[str, dict[str, Any]]:
-        if isinstance(card, ModelCard):
-            return "model", self.models
-        if isinstance(card, RecipeCard):
-            return "recipe", self.recipes
-        return ("dataset", self.datasets) if isinstance(card, DatasetCard) else ("protocol", self.protocols)
-
     def _check_references(self, path: Path, card: ModelCard) -> None:
         where = f"{path}: model {card.name!r}"
         try:
             dataset, protocol = (
-                find("dataset", card.dataset, self.datasets),
-                find("protocol", card.protocol, self.protocols),
+                find("dataset", card.dataset, self.cards["dataset"]),
+                find("protocol", card.protocol, self.cards["protocol"]),
             )
         except CardError as error:
             raise CardError(f"{where}: {error}") from None
@@ -93,6 +83,10 @@ class _Catalogue:
                 f"{where}: field 'architecture.num_classes' is {card.architecture.num_classes}, but data set "
                 f"{dataset.name!r} has {dataset.num_classes} classes; give that, or 0 for an encoder"
             )
+
+
+def _kind(card: Card) -> str:
+    return next(kind for kind, schema in TABLES.items() if isinstance(card, schema))
 
 
 def find(kind: str, name: str, known: Mapping[str, T]) -> T:
@@ -140,13 +134,11 @@ def register_cards(path: str | Path) -> tuple[str, ...]:
     before = _catalogue()
     after = before.plus([folder])
     if len(after.origin) == len(before.origin):
-        raise CardError(
-            f"{folder} holds no card: expected *.toml with [[model]], [[dataset]], [[protocol]] or [[recipe]] tables"
-        )
+        raise CardError(f"{folder} holds no card: expected *.toml with tables {table_names()}")
     with _lock:
         _folders.append(folder)
         _current = after
-    return tuple(name for name in after.models if name not in before.models)
+    return tuple(name for name in after.cards["model"] if name not in before.cards["model"])
 
 
 def unregister_cards(path: str | Path) -> None:
@@ -174,22 +166,32 @@ def card_file(name: str) -> Path:
 
 def model_cards() -> Mapping[str, ModelCard]:
     """All model cards by name; read-only."""
-    return MappingProxyType(_catalogue().models)
+    return MappingProxyType(_catalogue().cards["model"])
 
 
 def dataset_cards() -> Mapping[str, DatasetCard]:
     """All data set cards by name; read-only."""
-    return MappingProxyType(_catalogue().datasets)
+    return MappingProxyType(_catalogue().cards["dataset"])
 
 
 def protocol_cards() -> Mapping[str, ProtocolCard]:
     """All protocol cards by name; read-only."""
-    return MappingProxyType(_catalogue().protocols)
+    return MappingProxyType(_catalogue().cards["protocol"])
 
 
 def recipe_cards() -> Mapping[str, RecipeCard]:
     """All recipe cards by name; read-only."""
-    return MappingProxyType(_catalogue().recipes)
+    return MappingProxyType(_catalogue().cards["recipe"])
+
+
+def baseline_cards() -> Mapping[str, BaselineCard]:
+    """All baseline cards by name; read-only."""
+    return MappingProxyType(_catalogue().cards["baseline"])
+
+
+def table_cards() -> Mapping[str, TableCard]:
+    """All cards of tables by name; read-only."""
+    return MappingProxyType(_catalogue().cards["table"])
 
 
 def model_card(name: str) -> ModelCard:
@@ -199,11 +201,16 @@ def model_card(name: str) -> ModelCard:
 
     Raises:
         CardError: If neither the zoo nor timm has the name; the message lists the nearest ones.
-        UnsupportedModelError: If timm has it, but it cannot be merged exactly.
+        UnsupportedModelError: If it is a baseline, or timm has it, but it cannot be merged exactly.
     """
     known = model_cards()
     if name in known:
         return known[name]
+    if name in baseline_cards():
+        raise UnsupportedModelError(
+            f"{name} is a baseline, which has no tokens to merge at any r: `tome-zoo bench` times it beside merging "
+            f"models, `tome-zoo info` says what was reported of it; its weights are with {baseline_cards()[name].library}"
+        )
     from tome_zoo.cards import timm_models  # imports torch
 
     full = timm_models.full_name(name)
@@ -227,3 +234,8 @@ def protocol_card(name: str) -> ProtocolCard:
 def recipe_card(name: str) -> RecipeCard:
     """The recipe card of that name; CardError with the nearest names if there is none."""
     return find("recipe", name, recipe_cards())
+
+
+def table_card(name: str) -> TableCard:
+    """The card of a table of that name; CardError with the nearest names if there is none."""
+    return find("table", name, table_cards())

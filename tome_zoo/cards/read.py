@@ -6,16 +6,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard, RecipeCard
+from tome_zoo.cards.schema import BaselineCard, DatasetCard, ModelCard, ProtocolCard, RecipeCard, TableCard
 from tome_zoo.errors import CardError
 
-Card = ModelCard | DatasetCard | ProtocolCard | RecipeCard
-TABLES: dict[str, type[ModelCard] | type[DatasetCard] | type[ProtocolCard] | type[RecipeCard]] = {
+Card = ModelCard | BaselineCard | DatasetCard | ProtocolCard | RecipeCard | TableCard
+TABLES: dict[str, type[Card]] = {
     "model": ModelCard,
+    "baseline": BaselineCard,
     "dataset": DatasetCard,
     "protocol": ProtocolCard,
     "recipe": RecipeCard,
+    "table": TableCard,
 }
+"""Name of a table of a TOML file -> what it holds."""
 
 
 def read_folder(folder: Path) -> Iterator[tuple[Path, Card]]:
@@ -37,9 +40,7 @@ def read_file(path: Path) -> list[Card]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not TOML: {error}") from None
     if unknown := sorted(set(data) - set(TABLES)):
-        raise CardError(
-            f"{path}: unknown table {unknown[0]!r}; a card is [[model]], [[dataset]], [[protocol]] or [[recipe]]"
-        )
+        raise CardError(f"{path}: unknown table {unknown[0]!r}; a card is {table_names()}")
     cards: list[Card] = []
     for kind, schema in TABLES.items():
         tables = data.get(kind, [])
@@ -52,6 +53,12 @@ def read_file(path: Path) -> list[Card]:
                 name = table.get("name", f"number {number}")
                 raise CardError(f"{path}: {kind} {name!r}: {describe_errors(error)}") from None
     return cards
+
+
+def table_names() -> str:
+    """The kinds of cards as TOML writes them, in words."""
+    *first, last = (f"[[{kind}]]" for kind in TABLES)
+    return f"{', '.join(first)} or {last}"
 
 
 def describe_errors(error: ValidationError) -> str:

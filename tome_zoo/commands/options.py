@@ -73,14 +73,14 @@ Schedules = Annotated[
 
 
 def expand_names(patterns: list[str]) -> list[str]:
-    """Names of models, each once: those with wildcards stand for the zoo's that match, or else for timm's.
+    """Names of models, each once: those with wildcards stand for the zoo's that match, or its baselines, or timm's.
 
     Raises:
         CardError: If nothing matches a pattern.
     """
     from fnmatch import fnmatchcase
 
-    from tome_zoo.cards import model_cards
+    from tome_zoo.cards import baseline_cards, model_cards
     from tome_zoo.errors import CardError
 
     found: list[str] = []
@@ -89,6 +89,7 @@ def expand_names(patterns: list[str]) -> list[str]:
             found.append(pattern)
             continue
         matching = sorted(name for name in model_cards() if fnmatchcase(name, pattern))
+        matching = matching or sorted(name for name in baseline_cards() if fnmatchcase(name, pattern))
         if not matching:
             from timm import list_pretrained
 

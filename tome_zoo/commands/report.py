@@ -36,4 +36,13 @@ def report(
         from tome_zoo.reports.page.write import write_results_page
 
         note(f"page: {write_results_page(results, folder, output)}")
-    show_json([item.to_json() for item in compared]) if as_json else show(comparison.comparison_table(compared))
+    if as_json:
+        show_json([item.to_json() for item in compared])
+        return
+    from tome_zoo.cards import baseline_cards
+    from tome_zoo.reports.baselines import baselines_table
+
+    show(comparison.comparison_table(compared))
+    measured_on = {result.dataset for result in results}
+    if beside := [card for card in baseline_cards().values() if card.dataset in measured_on]:
+        show(baselines_table(beside))

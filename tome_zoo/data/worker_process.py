@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -59,6 +60,9 @@ def receive_tensor(pipe: Connection, shape: tuple[int, ...], pin_memory: bool) -
     else:  # NumPy asks Linux for huge pages, which are quicker to touch
         tensor = torch.from_numpy(np.empty(shape, dtype=np.float32))
     view = _bytes(tensor)
+    if sys.platform == "win32":  # a pipe is no file descriptor there
+        pipe.recv_bytes_into(view)
+        return tensor
     done = 0
     while done < len(view):
         count = os.readv(pipe.fileno(), [view[done:]])
@@ -70,6 +74,9 @@ def receive_tensor(pipe: Connection, shape: tuple[int, ...], pin_memory: bool) -
 
 def _send_tensor(pipe: Connection, tensor: Tensor) -> None:
     view = _bytes(tensor.float().contiguous())
+    if sys.platform == "win32":
+        pipe.send_bytes(view)
+        return
     done = 0
     while done < len(view):
         done += os.write(pipe.fileno(), view[done:])

@@ -44,6 +44,7 @@ def overview(card: ModelCard) -> dict[str, Any]:
         "default_r": schedule.format(card.merging.default_r),
         "score_default_r": _score(card, card.merging.default_r),
         "classifier": card.architecture.num_classes > 0,
+        "merges": True,
     }
 
 
@@ -99,8 +100,8 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         "prop_attn": card.merging.prop_attn,
         "default_r": schedule.format(card.merging.default_r),
         "merging": _costs(model, card.merging.r if schedules is None else schedules),
-        "reported": [_figures(figure) for figure in card.reported],
-        "measured": [_figures(figure) for figure in card.measured],
+        "reported": [figure_row(figure) for figure in card.reported],
+        "measured": [figure_row(figure) for figure in card.measured],
     }
 
 
@@ -148,7 +149,7 @@ def details_view(data: dict[str, Any]) -> list[Table | Text]:
     pieces.append(costs)
     for title in ("reported", "measured"):
         if data[title]:
-            pieces.append(_figures_table(title, data[title]))
+            pieces.append(figures_table(title, data[title]))
     return pieces
 
 
@@ -179,11 +180,13 @@ def _score(card: ModelCard, r: R) -> float | None:
     return next((score for score in scores if score is not None), None)
 
 
-def _figures(figure: Reported | Measured) -> dict[str, Any]:
+def figure_row(figure: Reported | Measured) -> dict[str, Any]:
+    """A figure as a plain record, r as the command line writes it."""
     return {**figure.model_dump(mode="json", exclude_none=True), "r": schedule.format(figure.r)}
 
 
-def _figures_table(title: str, figures: list[dict[str, Any]]) -> Table:
+def figures_table(title: str, figures: list[dict[str, Any]]) -> Table:
+    """A line for each figure: its numbers, and where they come from."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     scores = [key for key in SCORES if any(key in figure for figure in figures)]
     for key in ("r", *scores):
