@@ -12,6 +12,7 @@ SCRIPT = """
 import os, signal, sys, time
 from tome_zoo.system import distributed, waiting
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started deaf to it
 waiting.BEAT, waiting.TOLD_AFTER = 0.1, 0.3
 waiting.SILENCE, waiting.IDLENESS = map(float, sys.argv[2:])
 with distributed.process_group() as rank:
