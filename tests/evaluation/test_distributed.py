@@ -312,6 +312,7 @@ import logging, sys
 from tome_zoo.system import distributed, rendezvous
 
 rendezvous.TOLD_AFTER, rendezvous.PATIENCE = map(float, sys.argv[1:])
+rendezvous.AGENT_PATIENCE = 0.1
 try:
     with distributed.process_group() as rank:
         print("stands", distributed.all_gather(rank.rank), flush=True)
@@ -339,6 +340,12 @@ def test_waiting_for_ranks_ends(tmp_path):
     assert "for rank 1" in out
     assert "unset RANK WORLD_SIZE" in out
     assert "Traceback" not in err
+
+
+def test_a_rank_whose_torchrun_died_before_it_came_does_not_wait_for_others():
+    ranks = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    process = start("-c", WAITING, "99", "600", TORCHELASTIC_USE_AGENT_STORE="True", **ranks)
+    assert "cannot reach rank 0" in process.communicate(timeout=120)[0]
 
 
 def test_ranks_started_by_hand_meet(tmp_path):

@@ -12,7 +12,7 @@ from tome_zoo.data.dataset import Dataset
 from tome_zoo.data.stamp import Stamp, stamp
 from tome_zoo.data.workers import StartError, WorkerPool
 from tome_zoo.errors import CardError, MediaError, printable
-from tome_zoo.modalities.inputs import Spec, ViewProtocol
+from tome_zoo.modalities.inputs import Span, Spec, ViewProtocol
 
 TIMEOUT = 900.0  # s, for one file; more than an hour of video at 10 x 3 views takes
 
@@ -88,6 +88,7 @@ class _Decoder:
 
     def __init__(self, dataset: Dataset, spec: Spec | None, protocol: ViewProtocol | None, keep_views: bool) -> None:
         self.paths = [sample.path for sample in dataset.samples]
+        self.spans = [sample.span for sample in dataset.samples]
         self.modality = dataset.card.modality
         self.spec, self.protocol, self.keep_views = spec, protocol, keep_views
 
@@ -95,7 +96,7 @@ class _Decoder:
         path = self.paths[index]
         before = stamp(path)
         try:
-            views = self._views(path)
+            views = self._views(path, self.spans[index])
         except CardError:
             raise
         except (MediaError, OSError) as error:
@@ -105,11 +106,13 @@ class _Decoder:
             return (printable(f"{path}: cannot be decoded ({type(error).__name__}: {error})"), before), None
         return (None, before), views if self.keep_views else None
 
-    def _views(self, path: Path) -> Tensor | None:
+    def _views(self, path: Path, span: Span | None) -> Tensor | None:
         modality = modalities.get(self.modality)
-        if self.spec is not None and self.protocol is not None:
+        if self.spec is not None and self.protocol is not None and span is None:
             return modality.load(path, self.spec, self.protocol)
-        media = modality.read(path)
+        media = modalities.read(self.modality, path, self.spec, span)
+        if self.spec is not None and self.protocol is not None:
+            return modality.views(media, self.spec, self.protocol)
         if self.modality == "video":
             media.frames(sorted({0, media.num_frames // 2, media.num_frames - 1}))
         return None

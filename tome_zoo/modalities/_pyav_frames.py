@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._container import open_container
 from tome_zoo.modalities._upright import rgb
-from tome_zoo.modalities._video_index import FrameIndex, unreadable
+from tome_zoo.modalities._video_index import FrameIndex, bound_pixels, unreadable
 
 _FAR = 256  # frames: seek rather than decode what lies between
 _NEAR = 32  # frames: do not seek for fewer
@@ -87,6 +87,7 @@ def _decoded(path: Path, index: FrameIndex, first: int) -> Iterator[tuple[int, a
         if not isinstance(stream, VideoStream):
             raise MediaError(f"{path}: its tracks have changed while it was read")
         stream.thread_count = 1
+        bound_pixels(stream)
         if start is not None:
             with suppress(av.FFmpegError):
                 container.seek(start[1], stream=stream)

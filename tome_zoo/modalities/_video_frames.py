@@ -3,7 +3,9 @@ by PyAV.
 """
 
 import logging
+import math
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -52,6 +54,14 @@ class Video:
     def fps(self) -> float | None:
         """Mean frames a second; None where the file does not tell."""
         return self._index.fps
+
+    def frame_at(self, seconds: float) -> int:
+        """The first frame that is shown at that time or later, from the first one on; their number where none is."""
+        index = self._index
+        if index.times is not None and index.time_base:
+            wanted = index.times[0] + seconds / index.time_base
+            return bisect_left(index.times, wanted - 0.5)
+        return min(self.num_frames, math.ceil(min(seconds * (self.fps or 0), self.num_frames)))
 
     def frames(self, indices: Sequence[int]) -> Tensor:
         """Decode frames, in the order asked for; repeated indices are decoded once.

@@ -164,7 +164,7 @@ def _drawer(
 
     def draw(row: int, schedules: Sequence[str]) -> DrawnSample | None:
         sample = scores.dataset.samples[scores.samples[row]]
-        drawn = illustrator.draw(sample.path, schedules)
+        drawn = None if sample.span else illustrator.draw(sample.path, schedules)  # it draws whole files
         if drawn is None:
             return None
         steps = []
