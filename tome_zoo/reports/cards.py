@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tome_zoo import schedule
 from tome_zoo.cards import Measured, ModelCard, Reported, dataset_card, protocol_card
+from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.schedule import R
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.weights.cache import cache_path, source_url
@@ -49,7 +50,7 @@ def overview(card: ModelCard) -> dict[str, Any]:
 
 def overview_table(cards: Iterable[ModelCard]) -> Table:
     """A line for each card."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = FoldingTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "modality", "data set", "licence of weights"):
         table.add_column(name, overflow="fold")
     for name in ("params", "metric", "r = 0", "merged", "at r"):
