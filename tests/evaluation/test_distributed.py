@@ -114,6 +114,39 @@ def test_a_rank_that_dies_loses_nothing_that_was_written(tiny_zoo, tmp_path):
     assert same_scores(tmp_path / "out", tmp_path / "one", 22)
 
 
+GONE = """
+import os, signal, sys
+from tome_zoo import modalities
+from tome_zoo.commands import app
+from tome_zoo.system import waiting
+
+waiting.BEAT, waiting.SILENCE = 0.2, 10.0
+image, reads = modalities.get("image"), []
+def dying(path, spec, read=image.read):
+    reads.append(path)
+    if os.environ["RANK"] == "1" and len(reads) > 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(path, spec)
+image.read = dying
+app.main()
+"""
+
+
+def test_a_rank_that_is_killed_is_a_line_for_the_others(tiny_zoo, tmp_path):
+    """Ranks that nobody watches: started by hand, without torchrun."""
+    ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    arguments = command_line(tiny_zoo, tmp_path)[5:]
+    first, second = (start("-c", GONE, *arguments, RANK=str(rank), **ranks) for rank in range(2))
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 2
+    (line,) = (line for line in err.splitlines() if line.startswith("error: "))
+    assert "rank 1 " in line or "another rank has ended" in line
+    assert "the same command goes on" in line
+    assert "Traceback" not in err
+    second.communicate(timeout=60)
+    assert second.returncode == -signal.SIGKILL
+
+
 MACHINES = """
 import platform, sys
 from pathlib import Path

@@ -209,7 +209,8 @@ def model_card(name: str) -> ModelCard:
     if name in baseline_cards():
         raise UnsupportedModelError(
             f"{name} is a baseline, which has no tokens to merge at any r: `tome-zoo bench` times it beside merging "
-            f"models, `tome-zoo info` says what was reported of it; its weights are with {baseline_cards()[name].library}"
+            "models, `tome-zoo info` says what was reported of it; its weights are with "
+            f"{baseline_cards()[name].library}"
         )
     from tome_zoo.cards import timm_models  # imports torch
 

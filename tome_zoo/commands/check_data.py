@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Json, Verbose, note, progress_bar, show, show_json
-from tome_zoo.commands.options import Root
+from tome_zoo.commands.options import DataFormat, Root, Split
 
 SHOWN = 20  # faults
 
@@ -14,10 +14,8 @@ SHOWN = 20  # faults
 def check_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, or a model.", show_default=False)],
     data: Root,
-    split: Annotated[str | None, typer.Option(help="Another split than the validation split.")] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="How the data lie, if several formats lie there or none is found.")
-    ] = None,
+    split: Split = None,
+    data_format: DataFormat = None,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that decode, 0: this one; without it one a core."),

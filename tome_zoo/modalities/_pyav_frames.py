@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
 from tome_zoo.errors import MediaError
@@ -46,7 +47,7 @@ def pyav_stream(path: Path, index: FrameIndex, indices: Sequence[int]) -> Iterat
 def first_frame_is_plain(path: Path, index: FrameIndex) -> bool:
     """Whether the first frame is progressive, and shown as it is stored."""
     for _, frame in _decoded(path, index, 0):
-        return not frame.interlaced_frame and not any(item.type.name == "DISPLAYMATRIX" for item in frame.side_data)
+        return not frame.interlaced_frame and frame.side_data.get(Type.DISPLAYMATRIX) is None
     return False
 
 
