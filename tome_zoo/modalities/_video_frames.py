@@ -1,4 +1,4 @@
-"""Frames of a video file: decoded by decord where it can be trusted with the file and is the quicker one, else by PyAV."""
+"""Frames of a video file: decoded by decord where it can be trusted with it and is the quicker one, else by PyAV."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ from tome_zoo.modalities._video_index import index_frames
 
 _logger = logging.getLogger(__name__)
 _BATCH = 16  # frames that decord decodes at a time
-# decord is quick at seeking, PyAV at turning large frames into RGB: it wins where more than a sixth of those are wanted.
+# decord is quick at seeking, PyAV at turning large frames into RGB; it wins where over a sixth of those are wanted.
 _FEW = 6
 _SMALL = 640 * 360  # pixels
 DECODERS = ("auto", "decord", "pyav")
