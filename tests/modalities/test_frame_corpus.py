@@ -64,6 +64,8 @@ class Case:
             return False
         if self.extra == "two tracks":
             return timed
+        if self.clock == "negative" and self.group == "flagged" and self.container in ("mp4", "mov"):
+            return False  # there a negative clock is a list that hides the beginning, see below
         # Where a list hides the only picture that begins anew, nobody can decode what follows.
         return not self.extra or (self.container in ("mp4", "mov") and self.group not in ("intra-refresh", "flagged"))
 
@@ -210,6 +212,8 @@ def test_frames_are_those_in_order_everywhere(tmp_path, monkeypatch, case):
     if not available(case.codec):
         pytest.skip(f"PyAV has no {case.codec}")
     path = write(case, tmp_path / f"a.{case.container}")
-    # Of tracks that state no bit rate the program takes the one with most pixels, the library the first.
-    compared = compare(path, monkeypatch, program=case.extra != "two tracks")
+    # Of tracks that state no bit rate the program takes the one with most pixels, the library the first; where a list
+    # begins within a frame, versions of FFmpeg show that frame or not.
+    within = case.codec == "mjpeg" and case.clock == "variable" and case.extra == "edit list"
+    compared = compare(path, monkeypatch, program=case.extra != "two tracks" and not within)
     print(f"{compared} frames compared, {case}")
