@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Json, Verbose, fail, note, progress_bar, show, show_json
-from tome_zoo.commands.options import Device, Dtype, Name, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import Device, Dtype, Name, Reducer, Schedules, Weights, parse_schedules
 
 
 class RMode(StrEnum):
@@ -31,6 +31,7 @@ def train(
         RMode | None,
         typer.Option(help="The first r; each for a part of the run; one drawn a step  [default: random, if several]"),
     ] = None,
+    reducer: Reducer = None,
     recipe: Annotated[str | None, typer.Option(help="Another recipe than the model's own.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Views a forward of each process.")] = None,
@@ -80,7 +81,7 @@ def train(
     output = Path("runs", name) if output is None else output
     shape = {"img_size": img_size, "num_frames": num_frames}
     options: dict[str, Any] = {
-        "r": schedules, "r_mode": r_mode and r_mode.value, "recipe": recipe, "epochs": epochs,
+        "r": schedules, "r_mode": r_mode and r_mode.value, "reducer": reducer, "recipe": recipe, "epochs": epochs,
         "batch_size": batch_size, "accum": accum, "lr": lr, "dtype": dtype and dtype.value, "compile": compile,
         "checkpointing": checkpointing, "fsdp": fsdp, "resume": resume, "weights": weights,
         "start": "scratch" if from_scratch else None, "teacher": teacher, "protocol": protocol, "eval_r": tried,

@@ -77,6 +77,7 @@ def prepare_model(
             nn.init.zeros_(model.head.bias)
     if recipe.prop_attn is not None:
         model.prop_attn = recipe.prop_attn
+    model.reducer = recipe.reducer
     attach_card(model, _card_for(model, data, protocol))
     model.head_drop = nn.Dropout(recipe.dropout)
     drop = (recipe.time_patch_drop, recipe.frequency_patch_drop)
