@@ -4,13 +4,15 @@ import wave
 
 import numpy as np
 import pytest
+import timm
+import torch
 
 import tome_zoo
 from tome_zoo.app import limits, models
 from tome_zoo.app.compare import compare
 from tome_zoo.app.serve import write_examples
 from tome_zoo.cards import model_card
-from tome_zoo.errors import MediaError
+from tome_zoo.errors import MediaError, TomeZooError
 from tome_zoo.schedule import resolve
 from tome_zoo.transformer.macs import count_macs
 
@@ -68,7 +70,26 @@ def test_only_models_at_hand_are_offered(tiny_zoo):
     assert "tiny_encoder.test" not in names
 
 
-@pytest.mark.parametrize("name", ["demo_image.shapes", "vit_large_patch16_224.mae_ft_in1k", "tiny_audio.test"])
+def test_a_model_of_timm_is_loaded_by_its_name(monkeypatch):
+    """What timm fetches stands for itself: here its model with the weights it starts from."""
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: create(name, **options))
+    monkeypatch.delenv("TOME_ZOO_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    loaded = models.Models(torch.device("cpu"))
+    model = loaded.load("deit3_small_patch16_224")
+    assert model.card.name == "deit3_small_patch16_224.fb_in1k"
+    assert loaded.load(model.card.name) is model
+
+
+def test_models_without_classes_are_refused(tiny_zoo):
+    with pytest.raises(TomeZooError, match="tiny_encoder"):
+        models.Models(torch.device("cpu")).load("tiny_encoder.test")
+
+
+@pytest.mark.parametrize(
+    "name", ["deit3_small_patch16_224", "demo_image.shapes", "vit_large_patch16_224.mae_ft_in1k", "tiny_audio.test"]
+)
 def test_the_slider_offers_schedules_that_the_model_takes(tiny_zoo, name):
     card = model_card(name)
     largest = models.largest_r(card)

@@ -94,6 +94,23 @@ def test_a_damaged_file_is_a_message(open_page, app, tmp_path):
     assert page.faults == []
 
 
+def test_any_model_may_be_named(open_page, app):
+    """Of timm: its card sets the controls. What nobody knows is a message, and the next name is taken."""
+    page = open_page(app[0])
+    page.wait_for_selector("#example label")
+    box = page.locator("#model input")
+    box.fill("no_such_model")
+    box.press("Enter")
+    message = page.locator("#message [role=alert]")
+    message.wait_for()
+    assert "no_such_model" in message.inner_text()
+    box.fill("deit3_small_patch16_224")
+    box.press("Enter")
+    message.wait_for(state="detached")
+    assert page.locator("input[type=range]").get_attribute("max") == "16"
+    assert page.faults == []
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_both_widths_and_themes(open_page, app, width, theme):

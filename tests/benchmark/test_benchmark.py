@@ -79,6 +79,7 @@ def test_a_record_for_each_form_in_every_cell(tiny_zoo):
         assert cell[0].speedup == 1
         assert cell[0].attention == cell[1].attention == "timm fused"
         assert cell[2].attention not in (None, "timm fused")
+        assert [record.fast_path is None for record in cell] == [True, True, False]
 
 
 def test_inputs_are_those_of_the_modality(tiny_zoo):

@@ -17,8 +17,8 @@ from tome_zoo.benchmark.explicit import ExplicitBlock, assignment, attend, choos
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import match, merge, merge_count
 from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.transformer.build import build
 from tome_zoo.transformer.patching import patch
-from tome_zoo.transformer.vit import build
 
 INDEX = json.loads((Path(__file__).parents[1] / "golden" / "index.json").read_text())
 SMALL = Architecture(embed_dim=32, depth=3, num_heads=2, patch_size=8, img_size=48, num_classes=5)

@@ -110,3 +110,18 @@ def test_scores_are_the_cards():
     assert models.find_subject("vit_large_patch16_224.mae_ft_in1k", {"img_size": 448}).score(8) is None
     assert models.find_subject("demo_audio.sounds").score(0)[1:] == ("map", "measured")
     assert models.find_subject("efficientnet_b0").score(0) is None
+
+
+def test_a_patched_model_is_copied_with_its_own_settings():
+    plain = timm.create_model("vit_tiny_patch16_224", **SMALL).eval()
+    model = patching.patch(plain, r=1, prop_attn=False)
+    subject = models.find_subject(model)
+    built = models.build(subject, CPU, torch.bfloat16)
+    assert (subject.name, built.shape) == ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", (3, 64, 64))
+    assert subject.score(0) is None
+    assert (built.merging.prop_attn, next(model.parameters()).dtype) == (False, torch.float32)
+    assert torch.equal(built.merging.pos_embed, model.pos_embed.bfloat16())
+    with pytest.raises(TomeZooError, match="keeps its shape; got overrides of depth"):
+        models.find_subject(model, {"depth": 2})
+    with pytest.raises(TomeZooError, match=r"timm\.\S+VisionTransformer: call tome_zoo\.patch"):
+        models.find_subject(patching.unpatch(plain))

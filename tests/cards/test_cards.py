@@ -157,6 +157,34 @@ def test_label_file_has_to_fit(folder, text):
         cards.labels("mine")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "index,mid,display_name\n0,/m/1,cat\n1,/m/2,dog\n"),
+        ("a.csv", "0,/m/1,cat\n1,/m/2,dog\n"),
+        ("a.csv", "index,display_name,mid\n1,dog,/m/2\n0,cat,/m/1\n"),
+        ("a.csv", "mid,name,number\r\n/m/1,cat,1\r\n/m/2,dog,2\r\n"),
+        ("a.tsv", "\ufeff0\t/m/1\tcat\n1\t/m/2\tdog\n"),
+    ],
+)
+def test_class_lists_of_any_order_with_or_without_a_header(tmp_path, name, text):
+    (tmp_path / name).write_text(text, newline="")
+    assert cards.read_labels(tmp_path / name, 2) == (("/m/1", "/m/2"), ("cat", "dog"))
+
+
+@pytest.mark.parametrize("text", ["id,name\n0,cat\n1,dog\n", "cat,0\ndog,1\n", "name,id\ndog,2\ncat,1\n"])
+def test_names_are_identifiers_where_there_are_no_others(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    assert cards.read_labels(tmp_path / "a.csv", None) == (("cat", "dog"), ("cat", "dog"))
+
+
+@pytest.mark.parametrize("text", ["", "index,name\n", "0,cat\n2,dog\n", "0\n1\n", "cat\ndog\n", "0,cat\n1\n"])
+def test_class_lists_that_do_not_number_their_classes_are_refused(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(CardError, match=r"a\.csv: cannot read class names"):
+        cards.read_labels(tmp_path / "a.csv", None)
+
+
 def test_cards_are_frozen():
     card = cards.model_card("vit_base_patch16_224.mae_ft_in1k")
     with pytest.raises(ValueError, match="frozen"):
@@ -178,7 +206,9 @@ def test_label_lists_are_canonical():
         "/m/07hvw1",
     )
     assert len(cards.labels("audioset")) == 527
-    assert cards.labels("kinetics600") == ()
+    for name, count in (("kinetics600", 600), ("kinetics700", 700)):
+        assert len(cards.labels(name)) == len(set(cards.labels(name))) == count
+        assert list(cards.labels(name)) == sorted(cards.labels(name))
 
 
 def test_every_shipped_card_says_what_it_must():

@@ -88,6 +88,13 @@ def test_bad_input_is_told_in_a_line(options, arguments, message):
     assert "Traceback" not in result.output
 
 
+def test_a_damaged_file_is_refused_before_anything_is_timed(options, tmp_path):
+    (tmp_path / "bench.jsonl").write_text('{"model": 3}\n')
+    result = run("tiny_image.test", *options, "--output", tmp_path, code=2)
+    assert "line 1" in result.stderr
+    assert result.stdout == ""
+
+
 def test_nothing_to_time_is_an_error(options, monkeypatch):
     from tome_zoo.benchmark import models
 

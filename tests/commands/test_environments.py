@@ -1,12 +1,15 @@
 """Every command in every environment that a cluster, a container, a notebook or a log leaves it in.
 
-A process for each environment runs all commands in turn; what needs a file system limit sets it for that process alone.
+A process for each environment runs all commands in turn, from a folder in which nobody can write. By default all
+environments come at once and the commands that take longest are left out; `pytest -m slow` runs each by itself. What
+needs a limit of the file system sets it for its process alone: nothing here needs rights.
 """
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,10 @@ os.chdir(sys.argv[1])
 from tome_zoo.commands import app
 codes = {}
 for name, arguments in json.loads(sys.argv[2]).items():
+    if name == "explore":  # until it serves; then as by SIGTERM
+        from tome_zoo.app import serve
+        import gradio
+        gradio.Blocks.block_thread = lambda blocks: None
     try:
         app.app(arguments, prog_name="tome-zoo")
         codes[name] = 0
@@ -56,31 +63,62 @@ ENVIRONMENTS = {
     "what a scheduler left": SCHEDULER,
     "colours forced in a log": {"FORCE_COLOR": "1", "COLUMNS": "80"},
 }
+ALL_AT_ONCE = {name: text for variables in ENVIRONMENTS.values() for name, text in variables.items()}
+UNWRITABLE = "/proc/self" if os.path.isdir("/proc/self") else "/"
+LONG = ("demo", "explore")
 
 
 @pytest.fixture(scope="module")
-def commands(tiny_root, tmp_path_factory):
-    """Name -> arguments; all write into one folder."""
-    folder = tmp_path_factory.mktemp("environments")
-    image = next((tiny_root / "image").rglob("*.png"))
-    out, base = folder / "out", ["--cards", tiny_root / "cards"]
-    data = ["--data", tiny_root / "image"]
-    table = {
-        "help": ["--help"],
-        "list": ["list", *base],
-        "info": ["info", "tiny_image.test", *base],
-        "predict": ["predict", "tiny_image.test", image, *base],
-        "check-data": ["check-data", "tiny_image.test", *data, *base, "--workers", "0"],
-        "eval": ["eval", "tiny_image.test", *data, *base, "--output", out, "--r", "0", "--limit", "2"],
-        "report": ["report", out, *base, "--plot", folder / "plot.png"],
-        "predictions": ["predictions", out, *base],
-        "bench": ["bench", "tiny_image.test", *base, "--r", "2", "--rounds", "1"],
-        "fetch": ["fetch", "tiny_image.test", *base],
-    }
-    return {name: [str(item) for item in arguments] for name, arguments in table.items()}
+def tables(tiny_root, tmp_path_factory):
+    """Called, gives name -> arguments; all write into one new folder. `own` is a model that `train` has made."""
+
+    def make():
+        folder = tmp_path_factory.mktemp("environments")
+        (folder / "classes").mkdir()
+        for split in ("train", "val"):
+            (folder / "classes" / split).symlink_to(tiny_root / "image" / "val")
+        image = next((tiny_root / "image").rglob("*.png"))
+        out, base = folder / "out", ["--cards", tiny_root / "cards"]
+        data, own = ["--data", tiny_root / "image"], ["--cards", folder / "run" / "model"]
+        classes = ["--data", folder / "classes"]
+        table = {
+            "help": ["--help"],
+            "list": ["list", *base],
+            "info": ["info", "tiny_image.test", *base],
+            "predict": ["predict", "tiny_image.test", image, *base],
+            "show": ["show", "tiny_image.test", image, *base, "-o", folder / "groups.png"],
+            "check-data": ["check-data", "tiny_image.test", *data, *base, "--workers", "0"],
+            "eval": ["eval", "tiny_image.test", *data, *base, "--output", out, "--r", "0", "--limit", "2"],
+            "report": ["report", out, *base, "--plot", folder / "plot.png", "-o", folder / "page.html"],
+            "predictions": ["predictions", out, *base],
+            "predictions, by class": ["predictions", out, *base, "--per-class"],
+            "embed": ["embed", "tiny_image.test", *data, *base, "-o", folder / "features.npz"],
+            "bench": ["bench", "tiny_image.test", *base, "--r", "2", "--rounds", "1", "--output", folder / "bench"],
+            "fetch": ["fetch", "tiny_image.test", *base],
+            "train": [
+                "train", "tiny_image.test", *base, *classes, "--dataset", "image_folder", "--epochs", "1",
+                "--batch-size", "11", "--workers", "0", "--name", "own.test", "--output", folder / "run",
+            ],
+            "info, own": ["info", "own.test", *own],
+            "eval, own": ["eval", "own.test", *classes, *own, "--output", folder / "own", "--r", "0", "--r", "2"],
+            "predict, own": ["predict", "own.test", image, *own, "--json"],
+            "report, own": ["report", folder / "own", *own, "-o", folder / "own.html"],
+            "bench, own": ["bench", "own.test", *own, "--rounds", "1"],
+            "show, own": ["show", "own.test", image, *own, "-o", folder / "own.png"],
+            "eval, own weights": [
+                "eval", "tiny_image.test", *classes, *base, "--weights", folder / "run" / "model" / "model.safetensors",
+                "--output", folder / "weights", "--r", "0",
+            ],
+            "eval, where nothing can be written": ["eval", "tiny_image.test", *data, *base, "--r", "0", "--limit", "2"],
+            "demo": ["demo", "--output", folder / "demo"],
+            "explore": ["explore", "--no-open", "--device", "cpu"],
+        }  # fmt: skip
+        return {name: [str(item) for item in arguments] for name, arguments in table.items()}
+
+    return make
 
 
-def run(commands, tmp_path, environment, folder="/"):
+def run(commands, tmp_path, environment, folder=UNWRITABLE):
     told = tmp_path / "codes.json"
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, folder, json.dumps(commands), str(told)],
@@ -90,48 +128,36 @@ def run(commands, tmp_path, environment, folder="/"):
     return json.loads(told.read_text()), done.stdout, done.stderr.decode(errors="replace")
 
 
+def check(commands, tmp_path, environment):
+    codes, out, err = run(commands, tmp_path, environment)
+    expected = dict.fromkeys(commands, 0)
+    if UNWRITABLE != "/":
+        expected["eval, where nothing can be written"] = 2
+        assert "runs" in next(line for line in err.splitlines() if line.startswith("error: "))
+    assert codes == expected, err[-3000:]
+    assert "Traceback" not in err
+    assert "━" not in err, "no progress bars in a log"
+    assert max(map(len, out.decode(errors="replace").splitlines())) > 80, "a log has no 80 columns"
+    scores = [
+        json.loads(
+            (Path(commands[name][commands[name].index("--output") + 1]) / "results.jsonl").read_text().splitlines()[0]
+        )
+        for name in ("eval, own", "eval, own weights")
+    ]
+    assert scores[0]["weights"] == scores[1]["weights"], "by its card, and as a file for the model that it was made of"
+    assert scores[0]["top1"] == scores[1]["top1"]
+    assert all(f'"label": "{name}"' in out.decode(errors="replace") for name in ("ant", "bee", "cow", "dog"))
+
+
+def test_every_command_works_in_all_environments_at_once(tables, tmp_path):
+    """Among them all that one's own classes need after `train`, with nothing else said."""
+    check({name: arguments for name, arguments in tables().items() if name not in LONG}, tmp_path, ALL_AT_ONCE)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_command_works(commands, tmp_path, name):
-    codes, out, err = run(commands, tmp_path, ENVIRONMENTS[name])
-    assert codes == dict.fromkeys(commands, 0), err[-3000:]
-    assert "Traceback" not in err
-    if name == "colours forced in a log":
-        longest = max(map(len, out.decode().splitlines()))
-        assert longest > 80, "a log has no 80 columns"
-        assert "━" not in err, "no progress bars in a log"
-
-
-def test_a_tilde_is_the_home_in_any_path(commands, tmp_path, tiny_root):
-    (tmp_path / "cards").symlink_to(tiny_root / "cards")
-    (tmp_path / "image").symlink_to(tiny_root / "image")
-    table = {
-        "eval": [
-            "eval",
-            "tiny_image.test",
-            "--data=~/image",
-            "--cards=~/cards",
-            "--output=~/out",
-            "--r",
-            "0",
-            "--limit=2",
-        ],
-        "report": ["report", "~/out", "--cards", "~/cards"],
-    }
-    codes, _, err = run(table, tmp_path, {"HOME": str(tmp_path)})
-    assert codes == {"eval": 0, "report": 0}, err
-    assert (tmp_path / "out" / "results.jsonl").exists()
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a folder in which nobody can write")
-def test_a_folder_in_which_nothing_can_be_written_is_named(commands, tmp_path):
-    """Results go to ./runs unless told otherwise."""
-    arguments = commands["eval"].copy()
-    del arguments[arguments.index("--output") : arguments.index("--output") + 2]
-    codes, _, err = run({"eval": arguments}, tmp_path, {}, folder="/proc/self")
-    assert codes == {"eval": 2}
-    assert "error: " in err
-    assert "runs" in err
-    assert "Traceback" not in err
+def test_every_command_works_in_every_environment(tables, tmp_path, name):
+    check(tables(), tmp_path, ENVIRONMENTS[name])
 
 
 FULL = """
@@ -144,16 +170,22 @@ app.main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-def test_a_full_disk_is_named_and_the_same_command_goes_on(commands, tmp_path):
-    arguments = [*commands["eval"], "--output", str(tmp_path / "out")]
+def test_a_full_disk_is_named_and_the_same_command_goes_on(tmp_path, tiny_root):
+    """With `~` in every path, as shells leave it in `--option=~/folder`."""
+    for name in ("image", "cards"):
+        (tmp_path / name).symlink_to(tiny_root / name)
+    arguments = ["eval", "tiny_image.test", "--data=~/image", "--cards=~/cards", "--output=~/out", "--r=0", "--limit=2"]
     # no bytecode: Python 3.11 leaves a short .pyc where a file may not grow, and every later process fails on it
-    environment = {**CLEAN, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    home = {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
+        [sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=False,
+        env={**CLEAN, "PYTHONPATH": os.pathsep.join(sys.path), **home},
+    )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert str(tmp_path / "out") in done.stderr.replace("\n", "")
     assert "the same command goes on" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
-    codes, _, err = run({"eval": arguments}, tmp_path, {})
-    assert codes == {"eval": 0}, err
+    table = {"eval": arguments, "report": ["report", "~/out", "--cards", "~/cards"]}
+    codes, _, err = run(table, tmp_path, home, folder="/")
+    assert codes == {"eval": 0, "report": 0}, err
+    assert (tmp_path / "out" / "results.jsonl").exists()

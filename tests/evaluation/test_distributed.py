@@ -114,6 +114,39 @@ def test_a_rank_that_dies_loses_nothing_that_was_written(tiny_zoo, tmp_path):
     assert same_scores(tmp_path / "out", tmp_path / "one", 22)
 
 
+GONE = """
+import os, signal, sys
+from tome_zoo import modalities
+from tome_zoo.commands import app
+from tome_zoo.system import waiting
+
+waiting.BEAT, waiting.SILENCE = 0.2, 10.0
+image, reads = modalities.get("image"), []
+def dying(path, spec, read=image.read):
+    reads.append(path)
+    if os.environ["RANK"] == "1" and len(reads) > 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(path, spec)
+image.read = dying
+app.main()
+"""
+
+
+def test_a_rank_that_is_killed_is_a_line_for_the_others(tiny_zoo, tmp_path):
+    """Ranks that nobody watches: started by hand, without torchrun."""
+    ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    arguments = command_line(tiny_zoo, tmp_path)[5:]
+    first, second = (start("-c", GONE, *arguments, RANK=str(rank), **ranks) for rank in range(2))
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 2
+    (line,) = (line for line in err.splitlines() if line.startswith("error: "))
+    assert "rank 1 " in line or "another rank has ended" in line
+    assert "the same command goes on" in line
+    assert "Traceback" not in err
+    second.communicate(timeout=60)
+    assert second.returncode == -signal.SIGKILL
+
+
 MACHINES = """
 import platform, sys
 from pathlib import Path
@@ -279,6 +312,7 @@ import logging, sys
 from tome_zoo.system import distributed, rendezvous
 
 rendezvous.TOLD_AFTER, rendezvous.PATIENCE = map(float, sys.argv[1:])
+rendezvous.AGENT_PATIENCE = 0.1
 try:
     with distributed.process_group() as rank:
         print("stands", distributed.all_gather(rank.rank), flush=True)
@@ -306,6 +340,12 @@ def test_waiting_for_ranks_ends(tmp_path):
     assert "for rank 1" in out
     assert "unset RANK WORLD_SIZE" in out
     assert "Traceback" not in err
+
+
+def test_a_rank_whose_torchrun_died_before_it_came_does_not_wait_for_others():
+    ranks = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    process = start("-c", WAITING, "99", "600", TORCHELASTIC_USE_AGENT_STORE="True", **ranks)
+    assert "cannot reach rank 0" in process.communicate(timeout=120)[0]
 
 
 def test_ranks_started_by_hand_meet(tmp_path):

@@ -251,9 +251,10 @@ def test_no_sounds_are_refused(tmp_path, write_video, audio_spec, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_samples_that_are_no_numbers_are_refused(write_sound, audio_spec):
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e30])
+def test_samples_that_are_no_numbers_are_refused(write_sound, audio_spec, value):
     samples = tone(0.1, 16000)
-    samples[100] = np.nan
+    samples[100] = value
     with pytest.raises(MediaError, match="not finite"):
         audio.read(write_sound("a.wav", samples, codec="pcm_f32le", format="fltp"), audio_spec())
 

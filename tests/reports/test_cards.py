@@ -34,6 +34,7 @@ def test_details_count_tokens_and_macs_at_every_r():
         count = macs.count_macs(model, r)
         assert (row["gmacs"], row["tokens"]) == (count.gmacs, list(count.tokens))
     assert data["merging"][0]["ratio"] == 1.0
+    assert data["fast_path"] == "attention read, MLP read, last block computes all tokens (the head reads all tokens)"
     json.dumps(data, allow_nan=False)
 
 

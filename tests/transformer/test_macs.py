@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tome_zoo import modalities
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.transformer.build import build
 from tome_zoo.transformer.macs import count_macs
 from tome_zoo.transformer.patching import patch
-from tome_zoo.transformer.vit import build
 
 VIT_L = {"embed_dim": 1024, "depth": 24, "num_heads": 16, "num_classes": 1000, "pool": "avg"}
 VIT_H = {"embed_dim": 1280, "depth": 32, "num_heads": 16, "num_classes": 1000, "pool": "avg", "patch_size": 14}

@@ -9,8 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from tome_zoo.merge import pair
 from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.transformer.build import build
 from tome_zoo.transformer.patching import unpatch
-from tome_zoo.transformer.vit import build
 
 
 def peak(function, folder):

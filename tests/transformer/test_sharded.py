@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.block import MergingBlock
-from tome_zoo.transformer.vit import build
+from tome_zoo.transformer.build import build
 
 SMALL = Architecture(embed_dim=32, depth=3, num_heads=2, patch_size=8, img_size=48, num_classes=5)
 CASES = ((0, "token"), (4, "token"), (4, "avg"))

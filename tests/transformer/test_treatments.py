@@ -10,7 +10,7 @@ from treatments import changes, hooks, libraries
 from treatments.bench import TREATMENTS, Bench
 
 from tome_zoo.transformer.patching import patch
-from tome_zoo.transformer.paths import attention_path, called_as_modules
+from tome_zoo.transformer.paths import attention_path, called_as_modules, describe_fast_path
 
 HEADS = {
     "class token": (VisionTransformer, {}),
@@ -117,6 +117,25 @@ def test_the_decision_has_a_name():
         "blocks.1.mlp": "a forward set on the instance",
     }
     assert attention_path(model, cpu, torch.float32) == "timm fused (qkv: hooks)"
+    assert describe_fast_path(model) == (
+        "attention read, attention called in 1 of 3 blocks (qkv: hooks), MLP read, "
+        "MLP called in 1 of 3 blocks (a forward set on the instance), last block computes prefix tokens only"
+    )
+    model.blocks[2].register_forward_hook(lambda *_: None)
+    assert describe_fast_path(model).startswith("blocks called in 1 of 3 blocks (hooks), attention read")
+    assert describe_fast_path(patch(make("average"), 4)) == (
+        "attention read, MLP read, last block computes all tokens (the head reads all tokens)"
+    )
+
+
+def test_what_is_no_module_any_more_is_not_read():
+    model = patch(make("class token"), 4)
+    expected = model(inputs())
+    linear = model.blocks[1].mlp.fc1
+    del model.blocks[1].mlp.fc1
+    model.blocks[1].mlp.fc1 = linear.forward
+    torch.testing.assert_close(model(inputs()), expected)
+    assert called_as_modules(model) == {"blocks.1.mlp": "fc1: NoneType instead of Linear"}
 
 
 @pytest.mark.parametrize("name", ["blocks.2", "blocks.2.attn.proj", "blocks", "norm"])

@@ -12,8 +12,8 @@ from tome_zoo.merge import unmerge
 from tome_zoo.system.compiler import cpp_compiler
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.block import MergingBlock
+from tome_zoo.transformer.build import build
 from tome_zoo.transformer.patching import patch, unpatch
-from tome_zoo.transformer.vit import build
 
 SMALL = Architecture(embed_dim=32, depth=3, num_heads=2, patch_size=8, img_size=48, num_classes=5)
 

@@ -130,6 +130,20 @@ def test_prediction_is_the_models_at_that_r():
     assert visualize.groups(encoder, torch.randn(3, 64, 64), r=1).prediction == ()
 
 
+@pytest.mark.parametrize("r", [0, 5])
+def test_groups_and_prediction_take_one_pass(r):
+    """Of a model whose head reads the class token alone, too: it is what the whole forward gives."""
+    model = tome_zoo.patch(small_timm(img_size=64), r=r)
+    view, passes = torch.randn(3, 64, 64), []
+    with torch.inference_mode():
+        expected = model(view[None])[0].softmax(dim=0).topk(5)
+    model.blocks[-1].register_forward_hook(lambda *_: passes.append(1))
+    found = visualize.groups(model, view, top_k=5)
+    assert len(passes) == 1
+    assert [item.index for item in found.prediction] == expected.indices.tolist()
+    assert [item.probability for item in found.prediction] == pytest.approx(expected.values.tolist(), abs=1e-6)
+
+
 def test_what_cannot_be_drawn_is_refused():
     model = small_timm(img_size=64)
     with pytest.raises(TomeZooError, match="block should lie between 1 and 3, got 4"):

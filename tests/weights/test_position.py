@@ -34,6 +34,30 @@ def test_an_image_model_of_another_size_is_timms(tmp_path, size, caplog):
     torch.testing.assert_close(loaded(x), reference(x), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "prefix", "sizes"),
+    [
+        ("deit3_small_patch16_224.fb_in1k", 1, (64, 96)),  # one row for each patch, none for the class token
+        ("vit_medium_patch16_reg4_gap_256.sbb_in12k_ft_in1k", 4, (96, 64)),
+        ("vit_base_patch16_siglip_224.webli", 0, (64, (32, 96))),
+        ("deit_tiny_distilled_patch16_224.fb_in1k", 2, (64, 96)),
+    ],
+)
+def test_models_of_timm_of_another_size_are_timms(tmp_path, name, prefix, sizes, caplog):
+    small, (before, after) = {"embed_dim": 24, "depth": 2, "num_heads": 3}, sizes
+    torch.save(timm.create_model(name, img_size=before, **small).state_dict(), tmp_path / "w.pth")
+    reference = timm.create_model(name, img_size=after, **small).eval()
+    timm.models.load_checkpoint(
+        reference, str(tmp_path / "w.pth"), filter_fn=timm.models.vision_transformer.checkpoint_filter_fn
+    )
+    loaded = tome_zoo.create_model(name, weights=tmp_path / "w.pth", img_size=after, **small)
+    assert loaded.num_prefix_tokens == prefix
+    assert torch.equal(loaded.pos_embed, reference.pos_embed)
+    assert "pos_embed resampled" in caplog.text
+    x = torch.randn(1, 3, *(after if isinstance(after, tuple) else (after, after)))
+    assert torch.equal(loaded(x), reference(x))
+
+
 def test_the_same_grid_is_left_as_it_is(caplog):
     shape = architecture(NAME, img_size=32, **TINY)
     position = torch.randn(1, 17, 24)

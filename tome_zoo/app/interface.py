@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from tome_zoo import cards
 from tome_zoo.app.compare import Comparison, compare
 from tome_zoo.app.models import Models, default_r, largest_r, schedule_of
+from tome_zoo.cards import ModelCard
 from tome_zoo.errors import TomeZooError
+from tome_zoo.registry import require_classifier
 from tome_zoo.visualize.sheet import data_uri
 
 SCHEDULES = ("the same in each block", "decreasing: twice as much first, none at last")
@@ -31,16 +33,36 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "monospace"])
 
 
+class Inputs(NamedTuple):
+    """What is asked: model, file or example, r and how it is spent."""
+
+    name: gr.Dropdown
+    file: gr.File
+    example: gr.Radio
+    r: gr.Slider
+    schedule: gr.Radio
+    prop_attn: gr.Checkbox
+
+
+class Outputs(NamedTuple):
+    """What is shown of it."""
+
+    message: gr.HTML
+    picture: gr.HTML
+    figures: gr.HTML
+    unmerged: gr.Label
+    merged: gr.Label
+
+
 def build(names: Sequence[str], chosen: str, examples: Mapping[str, Sequence[Path]], models: Models) -> gr.Blocks:
     """Lay the page out and join its parts.
 
     Args:
-        names: Models to choose from.
+        names: Models to choose from; others may be typed.
         chosen: The first of them.
         examples: Files of each modality.
         models: Loads them.
     """
-    card = cards.model_card(chosen)
     with gr.Blocks(title="tome-zoo explore", analytics_enabled=False) as blocks:
         gr.Markdown(
             "# What merges, and what it costs\n"
@@ -48,56 +70,84 @@ def build(names: Sequence[str], chosen: str, examples: Mapping[str, Sequence[Pat
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                name = gr.Dropdown(list(names), value=chosen, label="Model", elem_id="model")
-                file = gr.File(label=f"Your {card.modality}", elem_id="file", height=120)
-                example = gr.Radio(_titles(examples, card.modality), label="or an example", elem_id="example")
-                r = gr.Slider(0, largest_r(card), default_r(card), step=1, label="r: tokens that merge in each block")
-                schedule = gr.Radio(list(SCHEDULES), value=SCHEDULES[0], label="Schedule")
-                prop_attn = gr.Checkbox(card.merging.prop_attn, label="Attention weighs tokens by size")
+                asked = _lay_out_inputs(names, cards.model_card(chosen), examples)
             with gr.Column(scale=3, min_width=300):
-                message = gr.HTML(elem_id="message", padding=False)
-                picture = gr.HTML(elem_id="picture", padding=False)
-                figures = gr.HTML(elem_id="figures")
-                with gr.Row():
-                    unmerged = gr.Label(label="r = 0", num_top_classes=5, elem_id="unmerged")
-                    merged = gr.Label(label="r", num_top_classes=5, elem_id="merged")
-
-        def look(name: str, path: str | None, r: float, schedule: str, prop_attn: bool) -> tuple[Any, ...]:
-            if path is None:
-                return "", "", "", None, gr.Label(value=None)
-            try:
-                asked = schedule_of(int(r), schedule == SCHEDULES[1])
-                found = compare(models.load(name), Path(path), asked, prop_attn)
-            except (TomeZooError, OSError) as error:
-                return f'<div role="alert">{escape(str(error))}</div>', "", "", None, gr.Label(value=None)
-            now = gr.Label(value=found.merged.probabilities, label=f"r = {int(r)}")
-            return "", _picture(found, int(r)), _figures(found, int(r)), found.unmerged.probabilities, now
-
-        def choose(name: str) -> tuple[Any, ...]:
-            card = cards.model_card(name)
-            return (
-                gr.File(value=None, label=f"Your {card.modality}"),
-                gr.Radio(_titles(examples, card.modality), value=None),
-                gr.Slider(maximum=largest_r(card), value=default_r(card)),
-                gr.Checkbox(card.merging.prop_attn),
-            )
-
-        def take(title: str | None) -> str | None:
-            return title
-
-        shown = [message, picture, figures, unmerged, merged]
-        once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-        name.change(choose, name, [file, example, r, prop_attn], **once)
-        example.input(take, example, file, **once)
-        gr.on(
-            [file.change, r.change, schedule.input, prop_attn.input],
-            look,
-            [name, file, r, schedule, prop_attn],
-            shown,
-            trigger_mode="always_last",
-            **once,
-        )
+                shown = _lay_out_outputs()
+        _connect(asked, shown, examples, models)
     return blocks
+
+
+def _lay_out_inputs(names: Sequence[str], card: ModelCard, examples: Mapping[str, Sequence[Path]]) -> Inputs:
+    return Inputs(
+        gr.Dropdown(
+            list(names), value=card.name, allow_custom_value=True, elem_id="model",
+            label="Model: one of these, or the name of any other of the zoo or of timm, which is fetched",
+        ),
+        gr.File(label=f"Your {card.modality}", elem_id="file", height=120),
+        gr.Radio(_titles(examples, card.modality), label="or an example", elem_id="example"),
+        gr.Slider(0, largest_r(card), default_r(card), step=1, label="r: tokens that merge in each block"),
+        gr.Radio(list(SCHEDULES), value=SCHEDULES[0], label="Schedule"),
+        gr.Checkbox(card.merging.prop_attn, label="Attention weighs tokens by size"),
+    )  # fmt: skip
+
+
+def _lay_out_outputs() -> Outputs:
+    message = gr.HTML(elem_id="message", padding=False)
+    picture = gr.HTML(elem_id="picture", padding=False)
+    figures = gr.HTML(elem_id="figures")
+    with gr.Row():
+        unmerged = gr.Label(label="r = 0", num_top_classes=5, elem_id="unmerged")
+        merged = gr.Label(label="r", num_top_classes=5, elem_id="merged")
+    return Outputs(message, picture, figures, unmerged, merged)
+
+
+def _connect(asked: Inputs, shown: Outputs, examples: Mapping[str, Sequence[Path]], models: Models) -> None:
+    """Say what follows when something is chosen, dropped or moved; one after the other, so that timings do not mix."""
+
+    def look(name: str, path: str | None, r: float, schedule: str, prop_attn: bool) -> Any:
+        if path is None:
+            return "", "", "", None, gr.Label(value=None)
+        try:
+            wanted = schedule_of(int(r), schedule == SCHEDULES[1])
+            found = compare(models.load(name), Path(path), wanted, prop_attn)
+        except (TomeZooError, OSError) as error:
+            return _alert(error), "", "", None, gr.Label(value=None)
+        now = gr.Label(value=found.merged.probabilities, label=f"r = {int(r)}")
+        return "", _picture(found, int(r)), _figures(found, int(r)), found.unmerged.probabilities, now
+
+    def choose(name: str) -> Any:
+        try:
+            card = cards.model_card(name)
+            require_classifier(card)
+        except TomeZooError as error:
+            return _alert(error), *[gr.skip()] * 4
+        return (
+            "",
+            gr.File(value=None, label=f"Your {card.modality}"),
+            gr.Radio(_titles(examples, card.modality), value=None),
+            gr.Slider(maximum=largest_r(card), value=default_r(card)),
+            gr.Checkbox(card.merging.prop_attn),
+        )
+
+    def take(title: str | None) -> str | None:
+        return title
+
+    once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
+    controls = [asked.file, asked.example, asked.r, asked.prop_attn]
+    asked.name.change(choose, asked.name, [shown.message, *controls], **once)
+    asked.example.input(take, asked.example, asked.file, **once)
+    gr.on(
+        [asked.file.change, asked.r.change, asked.schedule.input, asked.prop_attn.input],
+        look,
+        [asked.name, asked.file, asked.r, asked.schedule, asked.prop_attn],
+        list(shown),
+        trigger_mode="always_last",
+        **once,
+    )
+
+
+def _alert(error: Exception) -> str:
+    return f'<div role="alert">{escape(str(error))}</div>'
 
 
 def _titles(examples: Mapping[str, Sequence[Path]], modality: str) -> list[tuple[str, str]]:

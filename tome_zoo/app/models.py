@@ -1,4 +1,4 @@
-"""The models that the app offers: those whose weights lie on this machine, one of them in memory."""
+"""The models that the app offers: those whose weights lie on this machine, or any by name; one of them in memory."""
 
 import math
 
@@ -46,12 +46,14 @@ class Models:
         self._loaded: registry.ZooModel | None = None
 
     def load(self, name: str) -> registry.ZooModel:
-        """The model of that name with its weights.
+        """The classifier of that name with its weights, fetched if need be.
 
         Raises:
-            TomeZooError: If it cannot be loaded.
+            TomeZooError: If it has no classes or cannot be loaded.
         """
-        if self._loaded is None or self._loaded.card.name != name:
+        card = cards.model_card(name)
+        registry.require_classifier(card)
+        if self._loaded is None or self._loaded.card.name != card.name:
             self._loaded = None  # the old one leaves the memory before the new one comes
-            self._loaded = registry.create_model(name, pretrained=True).to(self.device)
+            self._loaded = registry.create_model(card.name, pretrained=True).to(self.device)
         return self._loaded

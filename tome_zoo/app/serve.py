@@ -6,12 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tome_zoo.app.limits import MAX_MEGABYTES
-from tome_zoo.cards import model_card
 from tome_zoo.demo import write_data
-from tome_zoo.errors import CardError, TomeZooError
-from tome_zoo.registry import require_classifier
+from tome_zoo.errors import TomeZooError
 from tome_zoo.system.devices import choose_device
-from tome_zoo.weights.fetch import fetch
 
 EXAMPLES = {"image": ("shapes", "*.png"), "video": ("motions", "*.mp4"), "audio": ("sounds", "*.wav")}
 N_EXAMPLES = 3
@@ -29,7 +26,7 @@ def serve(
     """Run the app until it is interrupted.
 
     Args:
-        name: The model to begin with, fetched if need be; None takes an embedded one.
+        name: The model to begin with, of the zoo or of timm, fetched if need be; None takes an embedded one.
         host: Address to listen at; others than loopback let other machines in.
         port: None takes a free one from 7860 on.
         device: None means CUDA where there is a device, else the CPU.
@@ -48,11 +45,11 @@ def serve(
         from tome_zoo.app.interface import CSS, build, theme
         from tome_zoo.app.models import Models, available_models
 
+        models, first = Models(choose_device(device)), "demo_image.shapes"
         if name is not None:
-            _fetch(name)
-        names = available_models()
-        examples = write_examples(Path(folder) / "examples")
-        blocks = build(names, name or "demo_image.shapes", examples, Models(choose_device(device)))
+            first = models.load(name).card.name  # its weights are fetched before the app is there
+        names = sorted({*available_models(), first})
+        blocks = build(names, first, write_examples(Path(folder) / "examples"), models)
         blocks.queue(default_concurrency_limit=1)
         try:
             _, address, _ = blocks.launch(
@@ -77,12 +74,3 @@ def write_examples(folder: Path) -> dict[str, list[Path]]:
         root = write_data(dataset, folder / dataset, count=N_EXAMPLES)
         found[modality] = sorted(root.rglob(pattern))
     return found
-
-
-def _fetch(name: str) -> None:
-    """Bring the weights of a model here, before the app is there."""
-    card = model_card(name)
-    require_classifier(card)
-    if card.weights is None:
-        raise CardError(f"the card of {name} names no weights")
-    fetch(card.weights)

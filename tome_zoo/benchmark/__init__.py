@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
 from tome_zoo import schedule
 from tome_zoo.benchmark import models, timing, variants
@@ -27,7 +28,7 @@ Progress = Callable[[int, int, str], None]  # cells done, of how many, which one
 
 
 def benchmark(
-    names: Sequence[str],
+    names: Sequence[str | nn.Module],
     *,
     overrides: Sequence[Mapping[str, Any]] = ({},),
     device: torch.device | str | None = None,
@@ -42,7 +43,8 @@ def benchmark(
     that says so, and the rest goes on.
 
     Args:
-        names: Models of the zoo, its baselines, or any that `timm.create_model` knows.
+        names: Models of the zoo, its baselines, or any that `timm.create_model` knows; or models from `create_model`
+            and timm models after `tome_zoo.patch`, which are copied.
         overrides: Fields of `Architecture`; every model is timed with each of these settings, in turn.
         device: None means CUDA where there is a device, else the CPU.
         progress: Called with (cells done, cells in all, what comes next).
@@ -137,6 +139,7 @@ def _figures(
         "variant": "unmerged" if form.r is None else kind,
         "r": None if form.r is None else schedule.format(form.r), "reducer": form.reducer,
         "status": seen.status, "reason": seen.reason, "attention": form.attention,
+        "fast_path": form.fast_path,
     }  # fmt: skip
     found |= dict(zip(("score", "metric", "score_source"), score or (None, None, None), strict=True))
     if form.cost is not None:

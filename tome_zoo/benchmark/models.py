@@ -1,5 +1,6 @@
 """What is timed: a model of the zoo or of timm, unmerged and merging with the very same weights, or a baseline."""
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tome_zoo.benchmark.baselines import build_baseline, timm_model
 from tome_zoo.cards import BaselineCard, ModelCard, baseline_cards, model_card, model_cards
 from tome_zoo.cards.timm_models import full_name
 from tome_zoo.errors import CardError, UnsupportedModelError
+from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.transformer import patching
 from tome_zoo.transformer.architecture import Architecture
@@ -35,10 +37,12 @@ class Subject:
     Attributes:
         name: Of a card of a model or a baseline, or of one of timm's models.
         overrides: Fields of `Architecture` that differ from the card's.
+        instance: A model that exists already; it is copied, not changed.
     """
 
     name: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    instance: ZooModel | None = None
 
     @cached_property
     def card(self) -> ModelCard | None:
@@ -68,7 +72,7 @@ class Subject:
         Published figures come before our own, those with a remark last; a changed architecture has none.
         """
         card = self.card or self.baseline
-        if card is None or self.overrides:
+        if card is None or self.overrides or self.instance is not None:
             return None
         wanted = schedule.format(0 if r is None else r)
         figures = [
@@ -111,13 +115,19 @@ class Cost:
     tokens_out: int | None = None
 
 
-def find_subject(name: str, overrides: Mapping[str, Any] | None = None) -> Subject:
-    """The subject of that name, checked as far as that goes without building it.
+def find_subject(name: str | nn.Module, overrides: Mapping[str, Any] | None = None) -> Subject:
+    """The subject of that name, checked as far as that goes without building it; or a merging model as one.
 
     Raises:
         CardError: If neither the zoo nor timm has the name, or the overrides are no architecture.
+        UnsupportedModelError: If it is a model that does not merge.
     """
     overrides = dict(overrides or {})
+    if not isinstance(name, str):
+        if overrides:
+            raise CardError(f"a model that exists already keeps its shape; got overrides of {', '.join(overrides)}")
+        model = registry.resolve_model(name)
+        return Subject(model.card.name, instance=model)
     fields = Architecture.model_fields
     for key in overrides:
         if key not in fields:
@@ -136,26 +146,27 @@ def find_subject(name: str, overrides: Mapping[str, Any] | None = None) -> Subje
 
 
 def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> ModelPair:
-    """Build a subject with random weights: how long a forward takes does not depend on what the weights say.
+    """Build a subject; its weights are random, for how long a forward takes does not depend on what they say.
 
     Raises:
         TomeZooError: If timm cannot build it with these overrides.
     """
     model: nn.Module
-    if subject.baseline is not None:
+    if subject.instance is not None:
+        model, shape = copy.deepcopy(subject.instance), _input_shape(subject.instance.card.architecture)
+    elif subject.baseline is not None:
         model, shape = build_baseline(subject.baseline, subject.overrides)
     elif subject.card is None:
         model, shape = _build_timm(subject)
     else:
         model = own = registry.create_model(subject.name, **subject.overrides)
-        a = own.card.architecture
-        shape = (a.in_chans, *(() if a.num_frames is None else (a.num_frames,)), *a.size)
+        shape = _input_shape(own.card.architecture)
     model = model.to(device, dtype).eval()
     unsupported_reason = None if isinstance(model, MergingVisionTransformer) else patching.unsupported_reason(model)
     if unsupported_reason is not None:
         return ModelPair(model, None, f"{subject.name} cannot merge: {unsupported_reason}", shape)
-    merging = patching.patch(model) if subject.card is None else model
-    return ModelPair(unmerged_form(merging), merging, None, shape)  # type: ignore[arg-type]
+    merging = model if isinstance(model, MergingVisionTransformer) else patching.patch(model)
+    return ModelPair(unmerged_form(merging), merging, None, shape)
 
 
 def unmerged_form(model: MergingVisionTransformer) -> VisionTransformer:
@@ -190,6 +201,10 @@ def cost(model: nn.Module, r: R | None, shape: tuple[int, ...]) -> Cost:
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:  # every product of it is seen
         model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     return Cost(counter.get_total_flops() // 2, FLOP_COUNTER)
+
+
+def _input_shape(a: Architecture) -> tuple[int, ...]:
+    return (a.in_chans, *(() if a.num_frames is None else (a.num_frames,)), *a.size)
 
 
 def _plain(model: nn.Module) -> bool:

@@ -50,6 +50,7 @@ class Record:
         score: Accuracy at this r that the card knows, in per cent; `metric` "top1" or "map", `score_source` "reported"
             or "measured". The benchmark's own weights are random.
         attention: The attention kernel of inference.
+        fast_path: Of a merging model, what is read and what is called as a module, and why.
         device: With its name; `threads` are those of a CPU.
     """
 
@@ -86,6 +87,7 @@ class Record:
     metric: str | None = None
     score_source: str | None = None
     attention: str | None = None
+    fast_path: str | None = None
     device: str
     threads: int
     torch: str

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tome_zoo.benchmark.records import Record
 from tome_zoo.merge import DEFAULT_REDUCER
+from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.reports.numbers import format_number, format_percent, format_ratio
 
 METRICS = {"top1": "top-1", "map": "mAP"}
@@ -19,7 +20,7 @@ def table(records: Sequence[Record]) -> Table:
     compiled = any(record.first_call_seconds is not None for record in records)
     scored = any(record.score is not None for record in records)
     shared = any(record.reduction_share is not None for record in records)
-    made = Table(
+    made = FoldingTable(
         title=Text(f"{first.title}: {first.setting}", style="bold"),
         caption=Text(caption(records)),
         title_justify="left",
@@ -27,7 +28,7 @@ def table(records: Sequence[Record]) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    made.add_column("\nmodel", no_wrap=True)
+    made.add_column("\nmodel", overflow="fold")
     names = ["tokens\nleft", "\nGMACs", "ms\na batch", "\nspread", "samples\n/s", "speed-\nup", "\nspread"]
     names += ["MACs\nlimit", "of the\nlimit", "peak\nMiB"]
     names += ["reducing\n% of ms"] * shared + ["first\ncall s"] * compiled + [f"card's\n{_metrics(records)} %"] * scored
@@ -68,6 +69,8 @@ def caption(records: Sequence[Record]) -> str:
     kernels = list(dict.fromkeys(record.attention for record in records if record.attention is not None))
     if kernels:
         facts.append(f"attention {' / '.join(kernels)}")
+    paths = dict.fromkeys(record.fast_path for record in records if record.fast_path is not None)
+    facts += [f"fast path: {path}" for path in paths]
     if any(record.macs_counter not in (None, "closed form") for record in records):
         facts.append("MACs by torch.utils.flop_counter / 2 (matrix products and convolutions only)")
     if sources := {record.score_source: None for record in records if record.score_source is not None}:

@@ -14,11 +14,11 @@ from tome_zoo.benchmark.explicit import explicit
 from tome_zoo.benchmark.models import Cost, ModelPair, Subject
 from tome_zoo.benchmark.settings import BenchmarkSettings
 from tome_zoo.merge import DEFAULT_REDUCER, Reducer, ReducerInputs, Reduction
-from tome_zoo.schedule import R
+from tome_zoo.schedule import R, resolve
 from tome_zoo.system.compiler import require_compiler
 from tome_zoo.system.devices import DTYPES
 from tome_zoo.transformer import patching
-from tome_zoo.transformer.paths import attention_path
+from tome_zoo.transformer.paths import attention_path, describe_fast_path
 from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
@@ -38,6 +38,7 @@ class Variant:
     status: str = "ok"
     reason: str = ""
     attention: str | None = None
+    fast_path: str | None = None
     explicit: bool = False
 
 
@@ -63,6 +64,7 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
     for form in forms:
         if form.model is not None:
             form.attention = _attention(form, DTYPES[dtype], settings)
+            form.fast_path = _fast_path(form)
             form.model.train(settings.train)
             try:
                 _configure(form, settings)
@@ -122,6 +124,14 @@ def _attention(form: Variant, dtype: torch.dtype, settings: BenchmarkSettings) -
     if form.explicit:
         return "explicit softmax"
     return attention_path(form.model, settings.device, dtype, 0 if form.r is None else form.r)
+
+
+def _fast_path(form: Variant) -> str | None:
+    """What a merging form reads and what it calls; at r = 0 timm's forward runs."""
+    model = form.model
+    if form.explicit or not isinstance(model, MergingVisionTransformer) or not any(resolve(model.r, len(model.blocks))):
+        return None
+    return describe_fast_path(model)
 
 
 def steps(

@@ -1,4 +1,7 @@
-"""The cards: models, baselines, data sets, protocols, recipes, tables. Reads TOML; imports neither torch nor timm."""
+"""The cards: which models, baselines, data sets, protocols, recipes and tables there are.
+
+Reads TOML; imports neither torch nor timm.
+"""
 
 from tome_zoo.cards.catalogue import (
     baseline_cards,

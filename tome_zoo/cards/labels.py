@@ -9,6 +9,9 @@ from tome_zoo.cards.catalogue import dataset_card
 from tome_zoo.cards.schema import DatasetCard, ModelCard
 from tome_zoo.errors import CardError
 
+_NAMES = ("display_name", "name", "label", "class", "category", "class_name")
+"""Headers of the column of names; without one of them it is the last."""
+
 
 def labels(dataset: str) -> tuple[str, ...]:
     """Names of a data set's classes in the order of a model's outputs; empty when the card lists none.
@@ -57,18 +60,18 @@ def model_dataset(card: ModelCard, name: str | None = None) -> DatasetCard:
 
 @lru_cache(maxsize=32)
 def read_labels(path: Path, num_classes: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(identifiers, names) from a txt or json list of names, or a csv with header `index, identifier, display_name`.
+    """(identifiers, names) from a txt or json list of names, or a csv or tsv of numbers, names and perhaps identifiers.
+
+    Its columns and rows may stand in any order, with or without a header (`index, mid, display_name`); numbers count
+    from 0 or from 1.
 
     Raises:
         CardError: If the file is missing or damaged, or does not list `num_classes` classes (None: any number).
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".csv":
-            rows = list(csv.reader(text.splitlines()))[1:]
-            if [row[0] for row in rows] != [str(index) for index in range(len(rows))]:
-                raise ValueError("the first column must count from 0")
-            identifiers, names = tuple(row[1] for row in rows), tuple(row[2] for row in rows)
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() in (".csv", ".tsv"):
+            identifiers, names = _from_table(text, "\t" if path.suffix.lower() == ".tsv" else ",")
         else:
             found = json.loads(text) if path.suffix == ".json" else text.splitlines()
             if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
@@ -81,3 +84,36 @@ def read_labels(path: Path, num_classes: int | None) -> tuple[tuple[str, ...], t
     if not all(names) or len(set(identifiers)) != len(identifiers):
         raise CardError(f"{path}: a class has no name, or two have the same identifier")
     return identifiers, names
+
+
+def _from_table(text: str, separator: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(identifiers, names) of a table in which one column numbers the classes."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    numbered = _numbered(rows)
+    header: list[str] = []
+    if numbered is None and rows:
+        header = [cell.lower() for cell in rows.pop(0)]
+        numbered = _numbered(rows)
+    if numbered is None:
+        raise ValueError("expected a column that numbers the classes from 0 or 1, each once, beside their names")
+    first = min(int(row[numbered]) for row in rows)
+    ordered: list[list[str]] = [[] for _ in rows]
+    for row in rows:
+        ordered[int(row[numbered]) - first] = row
+    others = [column for column in range(len(rows[0])) if column != numbered]
+    if not others:
+        raise ValueError("expected names beside the numbers")
+    name = next((column for column in others if header and header[column] in _NAMES), others[-1])
+    identifier = next((column for column in others if column != name), name)
+    return tuple(row[identifier] for row in ordered), tuple(row[name] for row in ordered)
+
+
+def _numbered(rows: list[list[str]]) -> int | None:
+    """The column that counts the rows from 0 or 1, in any order."""
+    for column in range(len(rows[0]) if rows else 0):
+        cells = [row[column] for row in rows]
+        if all(cell.isascii() and cell.isdigit() for cell in cells):
+            numbers = sorted(map(int, cells))
+            if numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(rows))):
+                return column
+    return None

@@ -69,6 +69,8 @@ def bench(
 
     from tome_zoo.benchmark import benchmark, records, tables
 
+    if output is not None and (output / records.JSONL).exists():
+        records.read(output)  # a damaged file is refused before hours are spent
     mode = compile_mode or (CompileMode.block if compiled else None)
     found: list[records.Record] = []
     with progress_bar("bench", "cells") as progress:

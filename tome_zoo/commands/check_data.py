@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tome_zoo.commands.console import Cards, Json, Verbose, note, progress_bar, show, show_json
-from tome_zoo.commands.options import Root
+from tome_zoo.commands.options import DataFormat, Root, Split
 
 SHOWN = 20  # faults
 
@@ -14,10 +14,8 @@ SHOWN = 20  # faults
 def check_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, or a model.", show_default=False)],
     data: Root,
-    split: Annotated[str | None, typer.Option(help="Another split than the validation split.")] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", help="How the data lie, if several formats lie there or none is found.")
-    ] = None,
+    split: Split = None,
+    data_format: DataFormat = None,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Processes that decode, 0: this one; without it one a core."),
@@ -74,6 +72,8 @@ def _show(report: dict[str, Any]) -> None:
         show(f"{fault['kind']}: {fault['reason']}")
     if len(faults) > SHOWN:
         show(f"and {len(faults) - SHOWN} more: --json or --output FILE names them all")
+    if repaired := report["repaired"]:
+        show(f"damaged in parts, which were left out or stood in for: {len(repaired)} ({_some(repaired)})")
     if empty := report["empty_classes"]:
         show(f"classes without samples: {len(empty)} of {report['classes']} ({_some(empty)})")
     if unlisted := report["unlisted"]:

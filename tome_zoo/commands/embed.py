@@ -3,12 +3,29 @@
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tome_zoo.commands.console import Cards, Json, Verbose, fail, note, progress_bar, show, show_json, sigterm_as_ctrl_c
-from tome_zoo.commands.options import Device, Dtype, Name, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import (
+    BatchSize,
+    DataFormat,
+    DatasetName,
+    Device,
+    Dtype,
+    Name,
+    OneDtype,
+    Protocol,
+    Schedules,
+    Split,
+    Weights,
+    Workers,
+    parse_schedules,
+)
+
+if TYPE_CHECKING:
+    from tome_zoo.training.features import Features
 
 
 class ProbeKind(StrEnum):
@@ -32,13 +49,13 @@ def embed(
     probe: Annotated[
         ProbeKind | None, typer.Option(help="Fit a classifier on the training split, score it at each r.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Card of what lies at ROOT, if not the model's own.")] = None,
-    split: Annotated[str | None, typer.Option(help="Another split than the validation split.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Another protocol than the model's own.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Views a forward.")] = 32,
-    dtype: Annotated[Dtype, typer.Option(help="Of weights and activations.")] = Dtype.float32,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.")] = None,
+    dataset: DatasetName = None,
+    split: Split = None,
+    data_format: DataFormat = None,
+    protocol: Protocol = None,
+    batch_size: BatchSize = 32,
+    dtype: OneDtype = Dtype.float32,
+    workers: Workers = None,
     device: Device = None,
     weights: Weights = None,
     cards: Cards = None,
@@ -79,11 +96,13 @@ def embed(
             made = features.embed(
                 model, source, r=schedules[0], output=output, tokens=tokens, progress=progress, **options
             )
-    if not first:
-        return
-    if probe is not None:
+    if first and probe is not None:
         _show_probe([asdict(result) for result in found], as_json)
-        return
+    elif first:
+        _show_features(made, output, as_json)
+
+
+def _show_features(made: "Features", output: Path | None, as_json: bool) -> None:
     for failure in made.failed:
         note(f"{failure.id}: {failure.reason}")
     facts = {"output": str(output), "shape": list(made.features.shape), "failed": len(made.failed)}

@@ -1,5 +1,6 @@
 """`eval`: models on a data set at several r."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,22 +20,30 @@ from tome_zoo.commands.console import (
     sigterm_as_ctrl_c,
 )
 from tome_zoo.commands.options import (
+    BatchSize,
+    DataFormat,
+    DatasetName,
     Device,
     Dtype,
     Ema,
     Names,
+    OneDtype,
     PropAttn,
+    Protocol,
     Reducer,
     Root,
     Schedules,
     Settings,
+    Split,
     Weights,
+    Workers,
     expand_names,
     parse_schedules,
     read_one_setting,
 )
 
 if TYPE_CHECKING:
+    from tome_zoo.cards import ModelCard
     from tome_zoo.evaluation.results import Result
 
 
@@ -44,18 +53,16 @@ def eval_command(
     r: Schedules = None,
     reducer: Reducer = None,
     prop_attn: PropAttn = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Views a forward.")] = 32,
+    batch_size: BatchSize = 32,
     device: Device = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of weights and activations.")] = Dtype.float32,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode  [default: 0 on a CPU, else up to 8 a GPU]")
-    ] = None,
+    dtype: OneDtype = Dtype.float32,
+    workers: Workers = None,
     limit: Annotated[int | None, typer.Option(min=1, help="That many samples, spread evenly over the split.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the results  [default: runs/NAME]")] = None,
-    split: Annotated[str | None, typer.Option(help="Another split than the validation split.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Card of what lies at ROOT, if not the model's own.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Another protocol than the model's own.")] = None,
-    data_format: Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")] = None,
+    split: Split = None,
+    dataset: DatasetName = None,
+    protocol: Protocol = None,
+    data_format: DataFormat = None,
     weights: Weights = None,
     settings: Settings = None,
     ema: Ema = None,
@@ -76,22 +83,44 @@ def eval_command(
 
     chosen = [model_card(name) for name in expand_names(names)]
     given = parse_schedules(r) if r else None
+    if weights and len(chosen) > 1:
+        fail(f"--weights is a file of one model, got {len(chosen)}: evaluate them one by one")
     if update_card and (reducer or prop_attn is not None):
         fail("--update-card states the model as its card has it: leave out --reducer and --prop-attn")
     if update_card and (weights or limit or settings):
         fail("--update-card states the whole split and the card's own weights: leave out --weights, --set and --limit")
-    if weights and len(chosen) > 1:
-        fail(f"--weights is a file of one model, got {len(chosen)}: evaluate them one by one")
-    from tome_zoo.errors import LostRankError, TomeZooError
-    from tome_zoo.evaluation import evaluator
-    from tome_zoo.system import distributed
-
     options: dict[str, Any] = {
         "protocol": protocol, "dataset": dataset, "split": split, "weights": weights, "batch_size": batch_size,
         "device": device, "dtype": dtype.value, "workers": workers, "limit": limit, "data_format": data_format,
         "overrides": read_one_setting(settings or []), "resume": not fresh, "use_ema": ema, "reducer": reducer,
         "prop_attn": prop_attn,
     }  # fmt: skip
+    told = Telling(as_json=as_json, update_card=update_card, allow_missing=allow_missing)
+    _evaluate(chosen, data, given, output, options, told)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What is said of the results, and when they count as a success."""
+
+    as_json: bool
+    update_card: bool
+    allow_missing: bool
+
+
+def _evaluate(
+    chosen: "list[ModelCard]",
+    data: Path,
+    given: list[Any] | None,
+    output: Path | None,
+    options: dict[str, Any],
+    told: Telling,
+) -> None:
+    """One model after the other; what one of several cannot do costs the others nothing."""
+    from tome_zoo.errors import LostRankError, TomeZooError
+    from tome_zoo.evaluation import evaluator
+    from tome_zoo.system import distributed
+
     results: list[Result] = []
     refused: dict[str, str] = {}
     with sigterm_as_ctrl_c(), distributed.process_group() as rank:
@@ -106,7 +135,7 @@ def eval_command(
                     )
                 with distributed.raise_together():
                     if first:
-                        _tell(found, folder, as_json=as_json, update_card=update_card)
+                        _tell(found, folder, told)
                 results += found
             except KeyboardInterrupt:
                 if not first:
@@ -116,21 +145,21 @@ def eval_command(
             except (TomeZooError, OSError) as error:
                 if first and isinstance(error, OSError):
                     note(f"what was computed before is kept in {folder}; the same command goes on from there")
-                if len(chosen) > 1:  # one of several models costs the others nothing
+                if len(chosen) > 1:
                     refused[card.name] = str(error)
                 elif first or isinstance(error, LostRankError):
                     raise
                 else:
                     raise typer.Exit(USER_ERROR) from None
-    _end(results, refused, first=first, as_json=as_json, allow_missing=allow_missing)
+    _end(results, refused, told, first=first)
 
 
-def _end(results: "list[Result]", refused: dict[str, str], *, first: bool, as_json: bool, allow_missing: bool) -> None:
+def _end(results: "list[Result]", refused: dict[str, str], told: Telling, *, first: bool) -> None:
     """Say what could not be scored, and exit accordingly."""
     from tome_zoo.reports import tables
 
     failed = tables.failures(results)
-    if first and as_json:
+    if first and told.as_json:
         show_json([result.to_json() for result in results])
     if failed and first:
         note(f"samples that could not be scored: {max(result.n_failed for result in results)}", *failed)
@@ -140,18 +169,18 @@ def _end(results: "list[Result]", refused: dict[str, str], *, first: bool, as_js
         if first:
             fail(f"{len(refused)} of {len(refused) + len({result.model for result in results})} models not evaluated")
         raise typer.Exit(USER_ERROR)
-    if failed and not allow_missing:
+    if failed and not told.allow_missing:
         raise typer.Exit(1)
 
 
-def _tell(results: "list[Result]", output: Path, *, as_json: bool, update_card: bool) -> None:
+def _tell(results: "list[Result]", output: Path, told: Telling) -> None:
     from tome_zoo.reports import tables
 
-    if update_card:
+    if told.update_card:
         from tome_zoo.reports.update_card import update_card as write_measured
 
         note(f"measured figures written to {write_measured(results)}")
-    if as_json:
+    if told.as_json:
         return
     show(*map(tables.results_table, tables.group_results(results)))
     note(f"results: {output}")

@@ -55,6 +55,17 @@ Reducer = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; without it CUDA where there is a device.")]
 Root = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder of the data set.", show_default=False)]
+DatasetName = Annotated[
+    str | None, typer.Option("--dataset", help="Card of what lies at ROOT, if not the model's own.")
+]
+Split = Annotated[str | None, typer.Option(help="Another split than the validation split.")]
+DataFormat = Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")]
+Protocol = Annotated[str | None, typer.Option(help="Another protocol than the model's own.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that decode  [default: 0 on a CPU, else up to 8 a GPU]")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Views a forward.")]
+OneDtype = Annotated[Dtype, typer.Option(help="Of weights and activations.")]
 Schedules = Annotated[
     list[str] | None,
     typer.Option("--r", metavar="R", help="8 | 8:-1 (linear) | 9,0,4 (block by block) | 0:65:5 (a range); repeatable."),

@@ -2,12 +2,27 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tome_zoo.commands.console import Cards, Json, Verbose, fail, note, progress_bar, show, show_json
-from tome_zoo.commands.options import Device, Dtype, Name, Reducer, Schedules, Weights, parse_schedules
+from tome_zoo.commands.options import (
+    DataFormat,
+    DatasetName,
+    Device,
+    Dtype,
+    Name,
+    Protocol,
+    Reducer,
+    Schedules,
+    Weights,
+    Workers,
+    parse_schedules,
+)
+
+if TYPE_CHECKING:
+    from tome_zoo.training.trainer import TrainResult
 
 
 class RMode(StrEnum):
@@ -48,10 +63,10 @@ def train(
     weights: Weights = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     teacher: Annotated[str | None, typer.Option(help="A model whose outputs are learnt too, unmerged.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Card of what lies at ROOT, if not the model's own.")] = None,
+    dataset: DatasetName = None,
     split: Annotated[str, typer.Option(help="What is trained on.")] = "train",
-    data_format: Annotated[str | None, typer.Option("--format", help="How ROOT is laid out, if not found out.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Another protocol than the model's own.")] = None,
+    data_format: DataFormat = None,
+    protocol: Protocol = None,
     eval_r: Annotated[
         list[str] | None, typer.Option("--eval-r", metavar="R", help="Where it is evaluated; repeatable.")
     ] = None,
@@ -63,7 +78,7 @@ def train(
     img_size: Annotated[int | None, typer.Option(min=1, help="Another input size; positions are interpolated.")] = None,
     num_frames: Annotated[int | None, typer.Option(min=1, help="Another clip length, likewise.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode.")] = None,
+    workers: Workers = None,
     device: Device = None,
     cards: Cards = None,
     verbose: Verbose = 0,
@@ -98,8 +113,11 @@ def train(
         else:
             options |= {"dataset": dataset, "split": split, "data_format": data_format}
             done = trainer.train(name, data, output=output, progress=progress, **options)
-    if not first:
-        return
+    if first:
+        _tell(done, as_json=as_json)
+
+
+def _tell(done: "TrainResult", *, as_json: bool) -> None:
     if as_json:
         show_json(
             {

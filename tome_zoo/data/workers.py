@@ -2,32 +2,27 @@
 
 import logging
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from tome_zoo.data.worker_process import Function, receive_tensor, serve
 from tome_zoo.errors import TomeZooError
-
-Function = Callable[[int], tuple[Any, Tensor | None]]
-"""What the processes do: an item gives something small and a float32 tensor, or none."""
 
 QUEUED = 2  # items that a process has at hand, so that it need not wait for the next one
 AHEAD = 1 << 28  # bytes that may lie decoded before they are asked for, if these are more than two items a process
-PIPE = 1 << 20  # bytes that a pipe holds, the most that Linux allows without privileges
 
 _log = logging.getLogger(__name__)
 _STARTING = threading.Lock()
@@ -185,7 +180,7 @@ class WorkerPool:
                 worker.ready = True
                 return
             result, shape, error = worker.results.recv()
-            tensor = None if shape is None else _receive_tensor(worker.results, shape, self._device is not None)
+            tensor = None if shape is None else receive_tensor(worker.results, shape, self._device is not None)
         except (EOFError, OSError):
             self._died(worker)
             return
@@ -227,7 +222,7 @@ class WorkerPool:
     def _start(self) -> _Worker:
         context = _context()
         (its_tasks, tasks), (results, its_results) = context.Pipe(duplex=False), context.Pipe(duplex=False)
-        process = context.Process(target=_serve, args=(its_tasks, its_results), name="tome-zoo decoder", daemon=True)
+        process = context.Process(target=serve, args=(its_tasks, its_results), name="tome-zoo decoder", daemon=True)
         with _without_main():
             process.start()
         its_tasks.close()
@@ -241,7 +236,7 @@ def _context() -> Any:
     """How processes are started."""
     known = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
-    context.set_forkserver_preload([__name__, "tome_zoo.data.decode"])
+    context.set_forkserver_preload(["tome_zoo.data.worker_process", "tome_zoo.data.decode"])
     return context
 
 
@@ -277,66 +272,3 @@ def _cause(code: int | None) -> str:
             code_name = signal.Signals(-code).name
             return f"the decoder crashed on it ({code_name}): the file is damaged or of a rare kind; convert it again"
     return f"the process that decoded it ended (exit code {code}): convert the file again"
-
-
-def _receive_tensor(pipe: Connection, shape: tuple[int, ...], pin_memory: bool) -> Tensor:
-    if pin_memory:
-        tensor = torch.empty(shape, dtype=torch.float32, pin_memory=True)
-    else:  # NumPy asks Linux for huge pages, which are quicker to touch
-        tensor = torch.from_numpy(np.empty(shape, dtype=np.float32))
-    view = _bytes(tensor)
-    if sys.platform == "win32":  # a pipe is no file descriptor there
-        pipe.recv_bytes_into(view)
-        return tensor
-    done = 0
-    while done < len(view):
-        count = os.readv(pipe.fileno(), [view[done:]])
-        if not count:
-            raise EOFError
-        done += count
-    return tensor
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.numpy().reshape(-1).view(np.uint8).data
-
-
-# All below runs in the processes.
-
-
-def _serve(tasks: Connection, results: Connection) -> None:
-    """Work until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    torch.set_num_threads(1)
-    with suppress(ImportError, AttributeError, OSError):
-        import fcntl
-
-        fcntl.fcntl(results.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
-    with suppress(EOFError, OSError):  # the parent is gone
-        function: Function
-        try:
-            function = pickle.loads(tasks.recv_bytes())
-        except Exception as error:
-            results.send(f"{type(error).__name__}: {error}")
-            return
-        results.send(None)
-        while True:
-            item = tasks.recv()
-            result, tensor, fault = None, None, None
-            try:
-                result, tensor = function(item)
-            except Exception as error:
-                fault = error
-            results.send((result, None if tensor is None else tuple(tensor.shape), fault))
-            if tensor is not None:
-                _send_tensor(results, tensor)
-
-
-def _send_tensor(pipe: Connection, tensor: Tensor) -> None:
-    view = _bytes(tensor.float().contiguous())
-    if sys.platform == "win32":
-        pipe.send_bytes(view)
-        return
-    done = 0
-    while done < len(view):
-        done += os.write(pipe.fileno(), view[done:])

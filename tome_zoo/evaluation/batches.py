@@ -7,6 +7,8 @@ from typing import NamedTuple
 from tome_zoo.data.decode import Decoded, decode
 from tome_zoo.data.stamp import Stamp, is_unchanged
 from tome_zoo.evaluation.plan import Plan
+from tome_zoo.system import distributed
+from tome_zoo.system.distributed import Rank
 
 
 class Batch(NamedTuple):
@@ -40,6 +42,28 @@ def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[
         if indices:
             found.append(Batch(indices, lacking))
     return found
+
+
+def share_out(plan: Plan, done: Sequence[set[int]], rank: Rank) -> tuple[list[Batch], list[set[str]]]:
+    """What this rank has to do, and what only it has; all ranks ask together.
+
+    Args:
+        plan: The evaluation.
+        done: At each r the samples that this rank's disk holds scores of.
+        rank: This process.
+
+    Returns:
+        Its batches, and at each r the ids of samples that it alone has scores of, or it as the first of several ranks.
+    """
+    done_by_rank = distributed.all_gather(done)
+    done_by_any = [set[int]().union(*theirs) for theirs in zip(*done_by_rank, strict=True)]
+    batches = pending(plan.chosen, plan.samples_per_batch, done_by_any)[rank.rank :: rank.world_size]
+    before = done_by_rank[: rank.rank]
+    only_here = [
+        {plan.data.samples[i].id for i in own.difference(*(theirs[n] for theirs in before))}
+        for n, own in enumerate(done)
+    ]
+    return batches, only_here
 
 
 def scored_indices(plan: Plan, stored: Sequence[dict[str, Stamp]]) -> list[set[int]]:

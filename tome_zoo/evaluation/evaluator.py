@@ -1,7 +1,6 @@
 """A model on a data set by a protocol, at several r: scores, GMACs and speed. Every sample is decoded once."""
 
 import contextlib
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,26 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from tome_zoo import cards, registry, schedule
 from tome_zoo.cards.schema import DatasetCard, ProtocolCard
-from tome_zoo.data.dataset import Dataset, chosen_indices
+from tome_zoo.data.dataset import Dataset
 from tome_zoo.errors import TomeZooError
 from tome_zoo.evaluation.agreement import require_agreement
-from tome_zoo.evaluation.batches import pending, scored_indices
-from tome_zoo.evaluation.plan import DECODERS, PACKAGES, Plan, match_data, unique_schedules
+from tome_zoo.evaluation.batches import scored_indices, share_out
+from tome_zoo.evaluation.classifier import load_classifier, place
+from tome_zoo.evaluation.plan import Plan, match_data, plan_evaluation
 from tome_zoo.evaluation.prediction import Prediction, predict
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.runner import ProgressCallback, Run, run_batches
 from tome_zoo.evaluation.score_store import ScoreStore, versions_before
 from tome_zoo.evaluation.summary import collect_results, earlier_results
 from tome_zoo.merge import AnyReducer
-from tome_zoo.modalities.video import video_decoder
-from tome_zoo.registry import ZooModel, require_classifier
+from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
-from tome_zoo.system import distributed, provenance
-from tome_zoo.system.devices import DTYPES, choose_device, decoders
+from tome_zoo.system import distributed
+from tome_zoo.system.devices import DTYPES
 from tome_zoo.transformer.macs import count_macs
-from tome_zoo.transformer.paths import attention_path
 from tome_zoo.weights.load import weights_digest
 
 log = logging.getLogger(__name__)
@@ -114,68 +111,37 @@ def evaluate(
             _check_options(dtype, batch_size=batch_size, limit=limit, workers=workers)
             if resume and output is not None and rank.rank == 0:
                 earlier_results(output)  # a damaged file is refused before hours are spent
-            source = _load(model, weights, {**(overrides or {}), **({} if use_ema is None else {"use_ema": use_ema})})
+            source = load_classifier(model, weights, overrides, use_ema)
             found, rule = match_data(source, data, dataset, split, protocol, data_format)
-            network = _on_device(source, device, dtype, keep=not isinstance(model, str))
-            if prop_attn is not None:
-                network.prop_attn = prop_attn
-            if reducer is not None:
-                network.reducer = reducer
-            on = next(network.parameters()).device
-            schedules = unique_schedules(r, len(source.blocks))
-            plan = Plan(
-                card=source.card,
-                weights=weights_digest(source),
-                prop_attn=network.prop_attn,
-                reducer=network.reducer,
-                data=found,
-                protocol=rule,
-                schedules=schedules,
-                attention={
-                    schedule.format(item): attention_path(network, on, DTYPES[dtype], item) for item in (0, *schedules)
-                },
-                chosen=chosen_indices(len(found.samples), limit),
-                limit=limit,
-                device=on,
-                dtype=dtype,
-                batch_size=batch_size,
-                workers=decoders(on) if workers is None else workers,
-                ranks=rank.world_size,
+            digest = weights_digest(source)
+            network = place(source, device, dtype, prop_attn, reducer, keep=not isinstance(model, str))
+            plan = plan_evaluation(
+                network, digest, found, rule, r,
+                dtype=dtype, batch_size=batch_size, limit=limit, workers=workers, ranks=rank.world_size,
                 time_timm=time_timm,
-                versions=provenance.versions([*PACKAGES, *DECODERS[source.card.modality]]) | _decoder_choice(source),
-                date=provenance.now(),
-            )
+            )  # fmt: skip
         require_agreement(plan, resume)
         with distributed.raise_together():
             if output is not None and rank.rank == 0:
                 _tell_other_versions(plan, output)
-            runs = [
-                Run(
-                    item,
-                    count_macs(network, item),
-                    ScoreStore(output, plan.key(item), fresh=not resume, flush_seconds=flush_seconds),
-                )
-                for item in plan.schedules
-            ]
+            runs = _open_runs(plan, network, output, fresh=not resume, flush_seconds=flush_seconds)
             done = scored_indices(plan, [run.store.done for run in runs])
-        done_by_rank = distributed.all_gather(done)
-        done_by_any = [set[int]().union(*theirs) for theirs in zip(*done_by_rank, strict=True)]
-        batches = pending(plan.chosen, plan.samples_per_batch, done_by_any)[rank.rank :: rank.world_size]
-        with distributed.raise_together(), _current_device(on):
+        batches, only_here = share_out(plan, done, rank)
+        with distributed.raise_together(), _current_device(plan.device):
             share = run_batches(plan, network, runs, batches, progress)
         with distributed.raise_together():
-            ids_to_send = [
-                scored
-                | {found.samples[i].id for i in own.difference(*(theirs[n] for theirs in done_by_rank[: rank.rank]))}
-                for n, (scored, own) in enumerate(zip(share.scored, done, strict=True))
-            ]
-            results = collect_results(plan, runs, share, ids_to_send, output, resume=resume)
+            results = collect_results(plan, runs, share, only_here, output, resume=resume)
         return distributed.broadcast(results)
 
 
-def _decoder_choice(model: ZooModel) -> dict[str, str]:
-    """Which decoder of videos was to be used, as results state it."""
-    return {"video_decoder": video_decoder()} if model.card.modality == "video" else {}
+def _open_runs(
+    plan: Plan, model: ZooModel, output: str | Path | None, *, fresh: bool, flush_seconds: float
+) -> list[Run]:
+    """Each r of the evaluation with the scores that are stored of it."""
+    return [
+        Run(r, count_macs(model, r), ScoreStore(output, plan.key(r), fresh=fresh, flush_seconds=flush_seconds))
+        for r in plan.schedules
+    ]
 
 
 def _check_options(dtype: str, **counts: int | None) -> None:
@@ -193,21 +159,6 @@ def _tell_other_versions(plan: Plan, output: str | Path) -> None:
             "%s holds scores of %s made with %s: they are kept, and those of today are computed anew",
             output, plan.card.name, ", ".join(differences),
         )  # fmt: skip
-
-
-def _load(model: nn.Module | str, weights: str | Path | None, options: Mapping[str, Any]) -> ZooModel:
-    if isinstance(model, str) and weights is None:
-        require_classifier(cards.model_card(model))  # before anything is fetched
-    found = registry.resolve_model(model, weights=weights, **options)
-    require_classifier(found)
-    return found
-
-
-def _on_device(model: ZooModel, device: torch.device | str | None, dtype: str, *, keep: bool) -> ZooModel:
-    """The model where and in what it computes, in evaluation mode; a copy, if the model given is kept as it is."""
-    on = next(model.parameters()).device if keep and device is None else choose_device(device)
-    network = (copy.deepcopy(model) if keep else model).to(on, DTYPES[dtype])
-    return network.eval().requires_grad_(False)
 
 
 def _current_device(device: torch.device) -> AbstractContextManager:

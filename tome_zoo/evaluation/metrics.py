@@ -93,6 +93,21 @@ def average_precisions(scores: ArrayLike, targets: NDArray[np.bool_]) -> NDArray
     return found
 
 
+def class_accuracies(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.float64]:
+    """Share of the samples of each class whose class scored best in per cent, `[classes]`; NaN for one without samples.
+
+    Args:
+        scores: `[samples, classes]`.
+        targets: Class of each sample, `[samples]`.
+    """
+    rows, classes = np.asarray(scores), np.asarray(targets)
+    hit = hits(rows, classes, 1)
+    found = np.full(rows.shape[1], np.nan)
+    for c in np.unique(classes):
+        found[c] = 100.0 * hit[classes == c].mean()
+    return found
+
+
 def mean_average_precision(scores: ArrayLike, targets: NDArray[np.bool_]) -> MeanAveragePrecision:
     """The mean of `average_precisions` over the classes that have positives.
 
@@ -110,18 +125,25 @@ def mean_average_precision(scores: ArrayLike, targets: NDArray[np.bool_]) -> Mea
     return MeanAveragePrecision(float(counted.mean()), int(counted.size))
 
 
-def mean_auc(scores: ArrayLike, targets: NDArray[np.bool_]) -> float:
-    """scikit-learn's area under the ROC curve in per cent, mean over the classes with positives and negatives.
+def aucs(scores: ArrayLike, targets: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """scikit-learn's area under the ROC curve of each class in per cent, `[classes]`.
 
-    NaN if there is no such class.
+    NaN for a class without positives or without negatives.
     """
     from sklearn.metrics import roc_auc_score
 
     rows = np.asarray(scores)
-    counted = np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
-    return (
-        100.0 * float(np.mean([roc_auc_score(targets[:, c], rows[:, c]) for c in counted])) if counted.size else np.nan
-    )
+    found = np.full(rows.shape[1], np.nan)
+    for c in np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0)):
+        found[c] = 100.0 * roc_auc_score(targets[:, c], rows[:, c])
+    return found
+
+
+def mean_auc(scores: ArrayLike, targets: NDArray[np.bool_]) -> float:
+    """The mean of `aucs` over the classes that have one; NaN if there is none."""
+    found = aucs(scores, targets)
+    counted = found[~np.isnan(found)]
+    return float(counted.mean()) if counted.size else np.nan
 
 
 def d_prime(auc: float) -> float:

@@ -10,14 +10,17 @@ import torch
 
 from tome_zoo import cards, schedule
 from tome_zoo.cards.schema import DatasetCard, ModelCard, ProtocolCard
-from tome_zoo.data.dataset import Dataset, open_dataset
+from tome_zoo.data.dataset import Dataset, chosen_indices, open_dataset
 from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.evaluation.conditions import Conditions
 from tome_zoo.evaluation.score_store import ScoreKey
 from tome_zoo.merge import Reducer
+from tome_zoo.modalities.video import video_decoder
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.system import provenance
+from tome_zoo.system.devices import DTYPES, decoders
+from tome_zoo.transformer.paths import attention_path
 
 PACKAGES = ("torch", "timm", "numpy")
 DECODERS = {"image": ("pillow", "torchvision"), "video": ("decord", "av"), "audio": ("av", "torchaudio")}
@@ -112,6 +115,63 @@ class Plan:
             "weights": self.weights, "dtype": self.dtype,
             "limit": self.limit, "versions": self.versions, "commit": provenance.commit(), "date": self.date,
         }  # fmt: skip
+
+
+def plan_evaluation(
+    model: ZooModel,
+    weights: str,
+    data: Dataset,
+    protocol: ProtocolCard,
+    r: Any,
+    *,
+    dtype: str,
+    batch_size: int,
+    limit: int | None,
+    workers: int | None,
+    ranks: int,
+    time_timm: bool,
+) -> Plan:
+    """The plan of an evaluation that begins now.
+
+    Args:
+        model: On its device, in its dtype.
+        weights: Digest of its tensors as they were loaded.
+        data: What is scored, from `match_data`.
+        protocol: By which rule, likewise.
+        r: One schedule or several, as `unique_schedules` takes them.
+        dtype: Of weights and activations, by name.
+        batch_size: Views a forward.
+        limit: At most that many samples; None takes all.
+        workers: Processes that decode; None takes what suits the device.
+        ranks: Processes that share the batches.
+        time_timm: Whether timm's unmerged model is timed beside.
+
+    Raises:
+        ScheduleError: If an `r` is no schedule for the model.
+    """
+    device, modality = next(model.parameters()).device, model.card.modality
+    schedules = unique_schedules(r, len(model.blocks))
+    versions = provenance.versions([*PACKAGES, *DECODERS[modality]])
+    return Plan(
+        card=model.card,
+        weights=weights,
+        prop_attn=model.prop_attn,
+        reducer=model.reducer,
+        data=data,
+        protocol=protocol,
+        schedules=schedules,
+        attention={schedule.format(r): attention_path(model, device, DTYPES[dtype], r) for r in (0, *schedules)},
+        chosen=chosen_indices(len(data.samples), limit),
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=decoders(device) if workers is None else workers,
+        ranks=ranks,
+        time_timm=time_timm,
+        versions=versions | ({"video_decoder": video_decoder()} if modality == "video" else {}),
+        date=provenance.now(),
+    )
 
 
 def unique_schedules(r: Any, depth: int) -> tuple[R, ...]:

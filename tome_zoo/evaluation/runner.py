@@ -21,6 +21,7 @@ from tome_zoo.evaluation.score_store import ScoreStore
 from tome_zoo.evaluation.shard import Shard
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
+from tome_zoo.system import distributed
 from tome_zoo.system.memory import is_out_of_memory, track_peak
 from tome_zoo.transformer import patching
 from tome_zoo.transformer.macs import Macs
@@ -170,6 +171,7 @@ def _run_batch(plan: Plan, tasks: Sequence[tuple[_Lane, Sequence[int]]], samples
         with track_peak(plan.device) as peak:
             logits, seconds = _forward(lane, views)
         spent += time.perf_counter() - begin
+        distributed.report_work()
         timing = Timing(names[good[0]], len(good), seconds, peak.mib or 0.0, lane.conditions)
         if lane.run is None:
             lane.timings.append(timing)

@@ -1,7 +1,8 @@
 """The scores of every sample on disk, under one key, in shards that survive whatever stops the run.
 
-`scores/NAME-DIGEST/` holds `key.json` and shards. A shard appears whole or not at all; whoever reads takes all shards
-together, each sample once. One that is damaged counts as not written.
+`scores/NAME-DIGEST/` holds `key.json`, shards and, where no card lists them, the names of the classes. A shard appears
+whole or not at all; whoever reads takes all shards together, each sample once. One that is damaged counts as not
+written.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import re
 import time
 import uuid
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from tome_zoo.system.files import atomic_write
 log = logging.getLogger(__name__)
 
 KEY = "key.json"
+CLASSES = "classes.json"
 TRIES = 100
 LITTER = 3600.0  # s, after which half a shard belongs to a process that was killed
 
@@ -130,6 +133,12 @@ class ScoreStore:
         self.flush()
         self._remove_read()
 
+    def write_classes(self, names: Sequence[str]) -> None:
+        """Note the names of the classes, in the order of the scores."""
+        if self.folder is not None:
+            with atomic_write(self.folder / CLASSES) as file:
+                json.dump(list(names), file, ensure_ascii=False)
+
     def _files(self) -> list[Path]:
         return [] if self.folder is None else sorted(self.folder.glob("*.npz"))
 
@@ -198,6 +207,14 @@ def read_key(folder: Path) -> ScoreKey:
         return ScoreKey(**fields | {"versions": tuple(fields["versions"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{folder}: expected a folder of scores with a {KEY} ({error})") from None
+
+
+def read_classes(folder: Path) -> tuple[str, ...]:
+    """The names that `write_classes` noted; none where it did not."""
+    try:
+        return tuple(map(str, json.loads((folder / CLASSES).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError):
+        return ()
 
 
 def versions_before(output: str | Path, key: ScoreKey) -> list[str]:

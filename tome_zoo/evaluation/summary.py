@@ -25,7 +25,7 @@ def collect_results(
     plan: Plan,
     runs: Sequence[Run],
     share: Share,
-    ids_to_send: Sequence[Collection[str]],
+    only_here: Sequence[set[str]],
     output: str | Path | None,
     *,
     resume: bool,
@@ -36,7 +36,8 @@ def collect_results(
         plan: The evaluation.
         runs: One for each r.
         share: What this process has done.
-        ids_to_send: At each r the samples whose scores this process tells.
+        only_here: At each r the samples of which only this process had scores before; it tells them, and those that
+            it has computed.
         output: Folder for the results; None writes nothing.
         resume: Whether results that stand there are returned instead of written again.
 
@@ -46,14 +47,16 @@ def collect_results(
     """
     results: list[Result] = []
     fault: DataError | OSError | None = None
-    for run, failed, ids in zip(runs, share.failed, ids_to_send, strict=True):
-        gathered = gather_scores(run, failed, ids)
+    for run, failed, scored, before in zip(runs, share.failed, share.scored, only_here, strict=True):
+        gathered = gather_scores(run, failed, scored | before)
         if gathered is None:
             continue
         found, counted, reasons = gathered
         try:  # other ranks go on to the next r: they must not wait for this one
             if output is not None:
                 run.store.replace(found)
+                if plan.data.card.labels is None:  # which classes there are, the model or the folders say
+                    run.store.write_classes(plan.data.labels)
             results.append(_summarise(plan, run, share, found, counted, reasons))
         except (DataError, OSError) as error:
             fault = fault or error

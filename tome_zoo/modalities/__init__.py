@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tome_zoo.errors import CardError
-from tome_zoo.modalities.inputs import Spec, ViewProtocol
+from tome_zoo.errors import CardError, MediaError
+from tome_zoo.modalities.inputs import Span, Spec, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -36,6 +36,20 @@ class ModalityModule(Protocol):
 
     def embed_layer(self, architecture: Architecture) -> Callable[..., Any]:
         """The tokenizer, for timm's `embed_layer=`."""
+
+
+def read(modality: str, path: str | Path, spec: Spec | None = None, span: Span | None = None) -> Any:
+    """A file, or a stretch of a video or sound, as its modality reads it.
+
+    Raises:
+        MediaError: If it cannot be read, or a stretch of an image is asked for.
+    """
+    if span is None:
+        return get(modality).read(path, spec)
+    if modality == "image":
+        raise MediaError(f"{path}: an image has no stretch of {span.start:g} to {span.end:g} s")
+    reader: Any = get(modality)
+    return reader.read(path, spec, span=span)
 
 
 def get(modality: str) -> ModalityModule:

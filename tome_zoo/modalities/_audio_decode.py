@@ -1,6 +1,5 @@
 """Sound files: PyAV decodes, one channel of float32 comes out, block by block."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,16 @@ from einops import rearrange
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities import _wav
 from tome_zoo.modalities._container import best_stream, open_container, reason_of
+from tome_zoo.modalities._notes import note
 from tome_zoo.modalities._stated_length import check_container, check_length, check_packets, stated_seconds
 
 RATES = (1000, 768_000)  # Hz, what a sound file may claim
 _PROBE = 1 << 15  # bytes of a wav in which FFmpeg may look for something else than samples; it looks through 5 MB else
 _PLANES = 8  # channels from which PyAV looks for planes beyond the last one
+_LOUDEST = 2.0**31  # of floats, whose full scale is 1: whole numbers that were written as such are smaller
 _BLOCK = 1 << 16  # samples that are mixed at a time
 _STEPS = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "flt": 1, "dbl": 1}
 """Formats of samples, and their values from silence to full scale."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,10 @@ def decode(path: Path, channel: str) -> Iterator[Block]:
         rate, count = block.rate, count + len(block.samples)
         if not RATES[0] <= rate <= RATES[1]:
             raise MediaError(f"{path}: the file claims {rate} samples a second, expected {RATES[0]} to {RATES[1]}")
-        if not np.isfinite(block.samples).all():
-            raise MediaError(f"{path}: the sound has samples that are not finite numbers; convert it again")
+        if not -_LOUDEST <= block.samples.min() <= block.samples.max() <= _LOUDEST:
+            raise MediaError(
+                f"{path}: the sound has samples that are not finite numbers, or far beyond full scale; convert it again"
+            )
         yield block
     if not count:
         raise MediaError(f"{path}: the file holds no sound, only a header or damage; copy or download it again")
@@ -103,7 +104,7 @@ def _decoded(path: Path, channel: str, options: dict[str, str]) -> Iterator[Bloc
                 yield from mixer.add(frame)
         yield from mixer.flush()
     if damaged:
-        _logger.info("%s: skipped %d damaged packets", path, damaged)
+        note(f"{path}: skipped {damaged} damaged packets")
     check_packets(path, listed, packets, "sound")
     if count:
         check_length(path, stated, count / max(rate, 1))
@@ -154,4 +155,7 @@ class _Mixer:
 
 def _one_channel(values: np.ndarray, channel: str) -> np.ndarray:
     """[channels, samples] -> [samples]."""
-    return values[0] if len(values) == 1 or channel == "first" else values.mean(axis=0, dtype=np.float32)
+    if len(values) == 1 or channel == "first":
+        return values[0]
+    with np.errstate(over="ignore", invalid="ignore"):  # floats of damaged files, which are refused
+        return values.mean(axis=0, dtype=np.float32)

@@ -11,12 +11,14 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._container import open_container
-from tome_zoo.modalities._upright import rgb
-from tome_zoo.modalities._video_index import FrameIndex, unreadable
+from tome_zoo.modalities._notes import note
+from tome_zoo.modalities._upright import Upright
+from tome_zoo.modalities._video_index import FrameIndex, bound_pixels, unreadable
 
 _FAR = 256  # frames: seek rather than decode what lies between
 _NEAR = 32  # frames: do not seek for fewer
@@ -45,13 +47,13 @@ def pyav_stream(path: Path, index: FrameIndex, indices: Sequence[int]) -> Iterat
 def first_frame_is_plain(path: Path, index: FrameIndex) -> bool:
     """Whether the first frame is progressive, and shown as it is stored."""
     for _, frame in _decoded(path, index, 0):
-        return not frame.interlaced_frame and not any(item.type.name == "DISPLAYMATRIX" for item in frame.side_data)
+        return not frame.interlaced_frame and frame.side_data.get(Type.DISPLAYMATRIX) is None
     return False
 
 
 def _run(path: Path, index: FrameIndex, run: list[int]) -> Iterator[np.ndarray]:
     pending = deque(run)
-    rank, frame, stand_ins = -1, None, 0
+    rank, frame, stand_ins, rgb = -1, None, 0, Upright()
     try:
         for next_rank, next_frame in _decoded(path, index, run[0]):
             while pending and next_rank > pending[0]:
@@ -76,7 +78,7 @@ def _run(path: Path, index: FrameIndex, run: list[int]) -> Iterator[np.ndarray]:
         stand_ins += 1
         yield rgb(frame)
     if stand_ins:
-        _logger.info("%s: %d frames cannot be decoded, their neighbours stand in for them", path, stand_ins)
+        note(f"{path}: {stand_ins} frames cannot be decoded, their neighbours stand in for them")
 
 
 def _decoded(path: Path, index: FrameIndex, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -87,6 +89,7 @@ def _decoded(path: Path, index: FrameIndex, first: int) -> Iterator[tuple[int, a
         if not isinstance(stream, VideoStream):
             raise MediaError(f"{path}: its tracks have changed while it was read")
         stream.thread_count = 1
+        bound_pixels(stream)
         if start is not None:
             with suppress(av.FFmpegError):
                 container.seek(start[1], stream=stream)

@@ -16,7 +16,8 @@ _MAX_FPS = 1000  # above, the container states its clock rather than a frame rat
 _SAME_RATE = 0.02  # a stated rate that is further from the mean of the times is not theirs
 _SLACK = 0.5  # s: a container may announce so much more than the frames last
 _LATE = 3600  # s: a clock that starts later, or before 0, is no ordinary one
-_MOST_PIXELS = 1920 * 1088  # of a frame; decord holds several
+MOST_PIXELS = 8192 * 4352  # of a frame, 8K; damage makes larger ones, at gigabytes each
+_MODEST = 1920 * 1088  # pixels of a frame; decord holds several
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class FrameIndex:
         num_frames: Frames in order of presentation.
         times: Presentation time of each, in units of the stream; None where the container gives none (AVI).
         keys: (presentation, decoding) time of the frames at which decoding may begin; none where it is not known.
+        time_base: Seconds of a unit of the stream.
         fps: Frames a second; None where nothing tells.
+        pixels: Of a frame.
         for_decord: Whether decord can be trusted: mp4 or webm of one video track, progressive, 8 bits, even sides and
             of modest size, an ordinary clock, nothing hidden, and key frames that are some and close what is before.
             Elsewhere it returns other frames than asked for, rounds them otherwise, or ends the process.
@@ -38,7 +41,9 @@ class FrameIndex:
     num_frames: int
     times: tuple[int, ...] | None
     keys: tuple[tuple[int, int], ...]
+    time_base: float
     fps: float | None
+    pixels: int
     for_decord: bool
 
 
@@ -69,6 +74,10 @@ def index_frames(path: Path) -> FrameIndex:
                 raise MediaError(f"{path}: the file has no video track; should it have one, copy or download it again")
             if stream.codec_context is None:
                 raise MediaError(f"{path}: the video is coded in a way that FFmpeg does not know; convert it to H.264")
+            if stream.width * stream.height > MOST_PIXELS:
+                raise MediaError(
+                    f"{path}: a video of {stream.width} x {stream.height} pixels; scale it to 8192 x 4352 at most"
+                )
             check_container(path, container, stream)
             packets, stored, end, start = _packets(container, stream)
             if not packets:
@@ -127,6 +136,7 @@ def _from_first_picture(path: Path, stream: int, packets: list[_Packet], start: 
     That is the first key frame, or with intra-refresh what the decoder gives first; it gives wrong pictures before.
     """
     with open_container(path) as container:
+        bound_pixels(container.streams[stream])
         for packet in container.demux(container.streams[stream]):
             with suppress(av.FFmpegError):
                 frames: list[Any] = packet.decode()
@@ -155,7 +165,7 @@ def _index(container: Any, stream: Any, packets: list[_Packet], stored: int) -> 
         true = [packet for packet in packets if packet.true]
         keys = sorted((p.time, p.time if p.stored is None else p.stored) for p in true if p.time is not None)
     tracks = sum(other.type == "video" for other in container.streams)
-    shape = codec.format
+    shape, pixels = codec.format, codec.width * codec.height
     for_decord = (
         bool(keys)
         and tracks == 1
@@ -167,9 +177,14 @@ def _index(container: Any, stream: Any, packets: list[_Packet], stored: int) -> 
         and shape is not None
         and all(component.bits <= 8 for component in shape.components)
         and codec.width % 2 == codec.height % 2 == 0
-        and codec.width * codec.height <= _MOST_PIXELS
+        and pixels <= _MODEST
     )
-    return FrameIndex(stream.index, len(packets), times, tuple(keys), fps, for_decord)
+    return FrameIndex(stream.index, len(packets), times, tuple(keys), float(time_base or 0), fps, pixels, for_decord)
+
+
+def bound_pixels(stream: Any) -> None:
+    """Have a decoder refuse frames that only damage makes so large."""
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
 
 
 def _check_length(path: Path, announced: float, end: float) -> None:

@@ -1,5 +1,6 @@
 """Sounds: PyAV decodes, torchaudio resamples and computes Kaldi's log-mel filter bank, as AudioMAE's features."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,17 +12,18 @@ from tome_zoo.errors import MediaError
 from tome_zoo.modalities._audio_decode import decode
 from tome_zoo.modalities._checks import input_of, regular_file, single_view
 from tome_zoo.modalities._resample import Resampler
-from tome_zoo.modalities.inputs import AudioInput, Spec, ViewProtocol
+from tome_zoo.modalities.inputs import AudioInput, Span, Spec, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
 WINDOW = 25.0  # ms, Kaldi's frame length
 
 
-def read(path: str | Path, spec: Spec | None = None) -> Tensor:
+def read(path: str | Path, spec: Spec | None = None, *, span: Span | None = None) -> Tensor:
     """Decode a sound, or the sound track of a video, to one channel at the card's rate.
 
     `spec.input.channel` tells how several channels become one: "mean" mixes them, "first" takes channel 0. Without a
-    model they are mixed, and the rate is the file's own.
+    model they are mixed, and the rate is the file's own. With a `span` only that stretch is read; what follows is not
+    looked at.
 
     Returns:
         The waveform, [samples], float32, full scale is 1.
@@ -30,7 +32,24 @@ def read(path: str | Path, spec: Spec | None = None) -> Tensor:
         MediaError: If the file is missing, has no sound, cannot be decoded or is shorter than one analysis window.
     """
     settings = None if spec is None else input_of(spec, AudioInput)
-    return torch.cat(list(_resampled(regular_file(path, "a sound"), settings)))
+    blocks = _resampled(regular_file(path, "a sound"), settings)
+    if span is None:
+        return torch.cat([block for block, _ in blocks])
+    parts: list[Tensor] = []
+    count, rate = 0, 1
+    for block, rate in blocks:
+        first, end = round(span.start * rate), span.end * rate if math.isinf(span.end) else round(span.end * rate)
+        if count + len(block) > first:
+            parts.append(block[max(0, first - count) : int(min(end - count, len(block)))].clone())
+        count += len(block)
+        if count >= end:
+            break
+    found = torch.cat(parts) if parts else torch.empty(0)
+    if not len(found):
+        raise MediaError(f"{path}: the sound ends before {span.start:g} s, where the stretch begins")
+    if len(found) < _window(rate):
+        raise MediaError(f"{path}: {_too_short(1000 * len(found) / rate)}")
+    return found
 
 
 def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
@@ -47,7 +66,7 @@ def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
     length = view_samples(spec, settings)
     kept: list[Tensor] = []
     count, total = 0, 0.0
-    for block in _resampled(regular_file(path, "a sound"), settings):
+    for block, _ in _resampled(regular_file(path, "a sound"), settings):
         if count < length:
             kept.append(block[: length - count].clone())
         count, total = count + len(block), total + block.sum(dtype=torch.float64).item()
@@ -119,8 +138,8 @@ def _features(waveform: Tensor, spec: Spec, settings: AudioInput) -> Tensor:
     return ((features - settings.mean) / (2 * settings.std)).unsqueeze(0)
 
 
-def _resampled(path: Path, settings: AudioInput | None) -> Iterator[Tensor]:
-    """A sound at the model's rate, or without a model at its own, block by block."""
+def _resampled(path: Path, settings: AudioInput | None) -> Iterator[tuple[Tensor, int]]:
+    """(samples, rate) of a sound at the model's rate, or without a model at its own, block by block."""
     resampler, rate, wanted, count = None, 1, 1, 0
     for block in decode(path, "mean" if settings is None else settings.channel):
         if resampler is None:
@@ -128,9 +147,9 @@ def _resampled(path: Path, settings: AudioInput | None) -> Iterator[Tensor]:
             wanted = rate if settings is None else settings.sample_rate
             resampler = Resampler(rate, wanted)
         count += len(block.samples)
-        yield from resampler.add(block.samples)
+        yield from ((ready, wanted) for ready in resampler.add(block.samples))
     if resampler is not None:
-        yield from resampler.finish()
+        yield from ((ready, wanted) for ready in resampler.finish())
     if count * wanted // rate < _window(wanted):
         raise MediaError(f"{path}: {_too_short(1000 * count / rate)}")
 

@@ -1,6 +1,6 @@
 """What a model expects of its input, and how many views of a sample a protocol takes."""
 
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,13 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rgb = tuple[Finite, Finite, Finite]
 PositiveRgb = tuple[Positive, Positive, Positive]
+
+
+class Span(NamedTuple):
+    """A stretch of a recording, in seconds; the end may be infinite."""
+
+    start: float
+    end: float
 
 
 class _Frozen(BaseModel):

@@ -1,30 +1,63 @@
 """Videos: clips spread over the file, crops along the long side, as the tests of spatiotemporal MAE and VideoMAE do."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tome_zoo.errors import CardError
+from tome_zoo.errors import CardError, MediaError
 from tome_zoo.modalities._checks import input_of
 from tome_zoo.modalities._video_crops import Cropper
 from tome_zoo.modalities._video_frames import Video
 from tome_zoo.modalities._video_frames import video_decoder as video_decoder
-from tome_zoo.modalities.inputs import Spec, VideoInput, ViewProtocol
+from tome_zoo.modalities.inputs import Span, Spec, VideoInput, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
 
-def read(path: str | Path, spec: Spec | None = None) -> Video:
+class Stretch:
+    """Successive frames of a video, as a video.
+
+    Attributes:
+        num_frames: Frames in it.
+        fps: Mean frames a second of the whole video.
+    """
+
+    def __init__(self, whole: Any, start: int, num_frames: int) -> None:
+        """From frame `start` of `whole`."""
+        self._whole, self._start, self.num_frames, self.fps = whole, start, num_frames, whole.fps
+
+    def stream(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """The frames of these numbers, counted from its beginning; they must ascend."""
+        yield from self._whole.stream([self._start + index for index in indices])
+
+    def frames(self, indices: Sequence[int]) -> Tensor:
+        """The frames of these numbers, [frames, height, width, 3], uint8."""
+        return cast(Tensor, self._whole.frames([self._start + index for index in indices]))
+
+
+def read(path: str | Path, spec: Spec | None = None, *, span: Span | None = None) -> Video | Stretch:
     """Open a video: its frames are counted now and decoded when asked for, by decord or by PyAV.
 
+    Args:
+        path: The file.
+        spec: Not needed.
+        span: The stretch of it that is wanted: the frames that are shown from its start to before its end.
+
     Raises:
-        MediaError: If it is missing, no video, or truncated.
+        MediaError: If it is missing, no video, or truncated, or ends before the stretch begins.
     """
-    return Video(path)
+    whole = Video(path)
+    if span is None:
+        return whole
+    first, end = whole.frame_at(span.start), whole.frame_at(span.end)
+    if first >= whole.num_frames:
+        raise MediaError(f"{path}: the video ends before {span.start:g} s, where the stretch begins")
+    return Stretch(whole, first, max(1, end - first))
 
 
 def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
@@ -37,7 +70,7 @@ def load(path: str | Path, spec: Spec, protocol: ViewProtocol) -> Tensor:
     return views(read(path, spec), spec, protocol)
 
 
-def views(media: Video, spec: Spec, protocol: ViewProtocol) -> Tensor:
+def views(media: Video | Stretch, spec: Spec, protocol: ViewProtocol) -> Tensor:
     """Clips x crops of a video, the crops of a clip next to each other. Each frame is decoded and scaled once.
 
     Args:

@@ -1,24 +1,16 @@
 """Which seconds of a recording a model is shown, and windows that cover all of it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities import audio, video
 from tome_zoo.modalities._checks import input_of
-from tome_zoo.modalities.inputs import AudioInput, Modality, Sampling, Spec, VideoInput, ViewProtocol
-
-
-class Span(NamedTuple):
-    """A stretch of a recording, in seconds."""
-
-    start: float
-    end: float
+from tome_zoo.modalities.inputs import AudioInput, Modality, Sampling, Span, Spec, VideoInput, ViewProtocol
 
 
 @dataclass(frozen=True)
@@ -84,18 +76,8 @@ def windows(media: Any, modality: Modality, spec: Spec, sampling: Sampling) -> I
         if modality == "audio":
             view = audio.views(media[start : start + length], spec, OneView())
         else:
-            view = video.views(_Stretch(media, start, length), spec, OneView(sampling))  # type: ignore[arg-type]
+            view = video.views(video.Stretch(media, start, length), spec, OneView(sampling))
         yield Span(start / rate, (start + length) / rate), view
-
-
-class _Stretch:
-    """Successive frames of a video, as a video."""
-
-    def __init__(self, whole: Any, start: int, num_frames: int) -> None:
-        self._whole, self._start, self.num_frames, self.fps = whole, start, num_frames, whole.fps
-
-    def stream(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        yield from self._whole.stream([self._start + index for index in indices])
 
 
 def _rate(media: Any, modality: Modality, spec: Spec) -> float:

@@ -12,7 +12,7 @@ from tome_zoo.errors import CardError, CheckpointError, TomeZooError
 from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.registry.model import ZooModel
 from tome_zoo.schedule import R
-from tome_zoo.transformer import vit
+from tome_zoo.transformer.build import build as build_transformer
 from tome_zoo.transformer.patching import patch
 from tome_zoo.transformer.vit import MergingVisionTransformer
 from tome_zoo.weights.cache import is_offline
@@ -64,7 +64,7 @@ def build(
         return patch(_build_timm(card, drop_path_rate, device, pretrained), **settings)
     if card.architecture.pool not in OWN_POOLS:
         raise CardError(f"pool {card.architecture.pool!r} is built by timm alone; choose one of {', '.join(OWN_POOLS)}")
-    return vit.build(
+    return build_transformer(
         card.architecture,
         embed_layer=modalities.get(card.modality).embed_layer(card.architecture),
         drop_path_rate=drop_path_rate,

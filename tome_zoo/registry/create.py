@@ -24,7 +24,7 @@ from tome_zoo.transformer import macs
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.weights.download import DownloadProgress
 from tome_zoo.weights.fetch import locate
-from tome_zoo.weights.load import classes_of, load_state, read_converted, with_classifier
+from tome_zoo.weights.load import classes_of, load_state, read_converted, with_classifier, with_positions
 from tome_zoo.weights.metadata import WeightsMetadata, read_metadata
 
 
@@ -99,14 +99,13 @@ def create_model(
     else:
         file = _locate(card, weights, progress)
         card = _with_metadata(card, read_metadata(file.path), overrides)
-        state, layout = read_converted(
-            file.path, card.architecture, file.layout, modality=card.modality, use_ema=use_ema
-        )
+        state, layout = read_converted(file.path, card.architecture, file.layout, use_ema=use_ema)
         if "num_classes" in overrides:
             state = with_classifier(state, card.architecture.num_classes, card.architecture.embed_dim)
         elif card.architecture.num_classes == 0 and classes_of(state):
             card = override(card, {"num_classes": classes_of(state)})
         model = attach_card(build(card, device="meta", **settings), card)
+        state = with_positions(state, model, card.architecture, card.modality, source=file.path)
         load_state(model, state, source=f"{file.path} (layout {layout})")
     return model if device is None else model.to(device)
 

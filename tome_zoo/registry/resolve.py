@@ -39,7 +39,8 @@ def resolve_model(
             "given: load weights with create_model(name, weights=...), or into the model before"
         )
     card = getattr(model, "card", None)
-    if card is not None and card.architecture.num_classes == getattr(model, "num_classes", None):
+    known = card is not None and card.architecture.num_classes == getattr(model, "num_classes", None)
+    if known and hasattr(model, "r"):  # `unpatch` leaves a card, but nothing that merges
         return cast(ZooModel, model)
     if isinstance(model, MergingVisionTransformer):
         return attach_card(model, card_of_timm(model))

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tome_zoo import schedule
 from tome_zoo.cards import Measured, ModelCard, Reported, dataset_card, protocol_card
+from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.schedule import R
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.weights.cache import cache_path, source_url
@@ -49,7 +50,7 @@ def overview(card: ModelCard) -> dict[str, Any]:
 
 def overview_table(cards: Iterable[ModelCard]) -> Table:
     """A line for each card."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = FoldingTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "modality", "data set", "licence of weights"):
         table.add_column(name, overflow="fold")
     for name in ("params", "metric", "r = 0", "merged", "at r"):
@@ -79,6 +80,7 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         schedules: The r to count; None takes those of the card.
     """
     from tome_zoo import registry
+    from tome_zoo.transformer.paths import describe_fast_path
 
     model = registry.create_model(card.name, device="meta")
     data = card.model_dump(mode="json", exclude_none=True, exclude={"merging", "reported", "measured", "classes"})
@@ -97,6 +99,7 @@ def details(card: ModelCard, schedules: Sequence[R] | None = None) -> dict[str, 
         "dataset": dataset_card(card.dataset).model_dump(mode="json", exclude_none=True),
         "protocol": protocol_card(card.protocol).model_dump(mode="json", exclude_none=True),
         "prop_attn": card.merging.prop_attn,
+        "fast_path": describe_fast_path(model),
         "default_r": schedule.format(card.merging.default_r),
         "merging": _costs(model, card.merging.r if schedules is None else schedules),
         "reported": [figure_row(figure) for figure in card.reported],
@@ -120,6 +123,7 @@ def details_view(data: dict[str, Any]) -> list[Table | Text]:
         "data set": f"{data_set['name']}: {data_set['title']}; {data_set['license']}",
         "protocol": f"{protocol['name']}@{protocol['version']}: {protocol['summary']}",
         "attention": "proportional to token size" if data["prop_attn"] else "not weighted by token size",
+        "fast path": data["fast_path"],
     }
     for key, value in rows.items():
         facts.add_row(key, Text(value))

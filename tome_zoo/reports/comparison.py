@@ -13,6 +13,7 @@ from tome_zoo import cards, schedule
 from tome_zoo.cards import Reported
 from tome_zoo.errors import DataError
 from tome_zoo.evaluation.results import RESULTS, Result, read_results
+from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.reports.tables import conditions
 
 
@@ -73,11 +74,11 @@ def compare(results: Iterable[Result]) -> list[Comparison]:
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> Table:
-    """One row a result: measured, reported, difference, counts and the source of what was reported."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """A row a result: measured with its interval, reported, difference, counts, and the source of what was reported."""
+    table = FoldingTable(keys=2, box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("model", "r"):
         table.add_column(name, overflow="fold")
-    for name in ("GMACs", "measured %", "reported %", "difference", "scored", "samples/s"):
+    for name in ("GMACs", "measured %\n95 % interval", "reported\n%", "differ-\nence", "scored", "samples\n/s"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("protocol, dtype, device; source of the reported figure", overflow="fold")
     for item in comparisons:
@@ -93,7 +94,8 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
             Text(result.model),
             result.r,
             f"{result.gmacs:.3g}",
-            f"{result.score:.2f} {'mAP' if result.metric == 'map' else 'top-1'}",
+            f"{result.score:.2f} {'mAP' if result.metric == 'map' else 'top-1'}"
+            + ("" if result.interval is None else "\n{:.1f} to {:.1f}".format(*result.interval)),
             "-" if reported is None else f"{getattr(reported, result.metric):.2f}",
             "-" if item.difference is None else f"{item.difference:+.2f}",
             scored + (" (limited)" if result.limit is not None else ""),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tome_zoo.evaluation.results import Result
 from tome_zoo.merge import DEFAULT_REDUCER
+from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.reports.numbers import format_number, format_ratio
 
 COLUMNS = (
@@ -70,7 +71,7 @@ def results_table(results: Sequence[Result]) -> Table:
     )
     if with_timm:
         caption += f"; timm's unmerged model: {format_number(first.timm_samples_per_second)} samples/s"
-    table = Table(
+    table = FoldingTable(
         title=Text(first.model + f", {first.reducer}" * (first.reducer != DEFAULT_REDUCER), style="bold"),
         caption=Text(caption),
         title_justify="left",

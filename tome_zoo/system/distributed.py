@@ -15,14 +15,24 @@ import torch.distributed as dist
 
 from tome_zoo.errors import LostRankError, TomeZooError
 from tome_zoo.system.rendezvous import Rank, current_rank, default_signals, join, warn_if_ignored
+from tome_zoo.system.waiting import announce, meet, report_work
 
-__all__ = ["Rank", "all_gather", "broadcast", "current_rank", "gather_to_rank0", "process_group", "raise_together"]
+__all__ = [
+    "Rank",
+    "all_gather",
+    "broadcast",
+    "current_rank",
+    "gather_to_rank0",
+    "process_group",
+    "raise_together",
+    "report_work",
+]
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-COLLECTIVES = timedelta(days=7)  # a rank may wait for slower ones; one that dies is noticed by torchrun, which ends all
+COLLECTIVES = timedelta(hours=2)  # of what all ranks do at once; they wait for slower ones before, see `waiting`
 _rounds = itertools.count()
 
 
@@ -35,6 +45,7 @@ def process_group() -> Iterator[Rank]:
     """
     rank = current_rank()
     if dist.is_initialized():
+        announce()
         yield rank._replace(rank=dist.get_rank(), world_size=dist.get_world_size())
         return
     if rank.world_size == 1:
@@ -46,6 +57,7 @@ def process_group() -> Iterator[Rank]:
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     with default_signals(), _lost_ranks():
         dist.init_process_group(backend, store=store, rank=rank.rank, world_size=rank.world_size, timeout=COLLECTIVES)
+    announce()
     try:
         yield rank
     finally:
@@ -71,6 +83,7 @@ def all_gather(mine: T) -> list[T]:
         return [mine]
     found: list[Any] = [None] * dist.get_world_size()
     with _lost_ranks():
+        meet()
         dist.all_gather_object(found, mine)
     return found
 
@@ -81,12 +94,13 @@ def gather_to_rank0(mine: T) -> list[T]:
         return [mine]
     found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
     with _lost_ranks():
+        meet()
         dist.gather_object(mine, found)
     return found or []
 
 
 def broadcast(mine: T) -> T:
-    """What rank 0 has."""
+    """What rank 0 has; ranks that wait for it are deaf meanwhile, for it does not work long before it tells."""
     if not dist.is_initialized():
         return mine
     box = [mine]

@@ -18,6 +18,7 @@ from tome_zoo.errors import TomeZooError
 log = logging.getLogger(__name__)
 
 PATIENCE = 600.0  # s that ranks wait for each other at the start
+AGENT_PATIENCE = 60.0  # s for torchrun's own store, which stands before it starts ranks: else torchrun is gone
 ATTEMPT = 5.0  # s, after which a rank that cannot connect looks about and tries again
 TOLD_AFTER = 10.0  # s, after which a rank says for whom it waits
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -76,10 +77,12 @@ def join(rank: Rank, round_number: int) -> dist.Store:
         What `init_process_group` takes as its store; all ranks have reached it.
 
     Raises:
-        TomeZooError: If some do not come within `PATIENCE`; it names them.
+        TomeZooError: If some do not come within `PATIENCE`, or the store of `torchrun` within `AGENT_PATIENCE`; it names
+            them.
     """
     begin = time.monotonic()
     address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    patience = AGENT_PATIENCE if _agent_store() else PATIENCE
     unset = f"start them, or if there are none, unset {' '.join(TORCHRUN)}"
     with default_signals():
         with _tell_after(TOLD_AFTER, f"rank {rank.rank} of {rank.world_size} waits for rank 0 at {address}"):
@@ -89,7 +92,7 @@ def join(rank: Rank, round_number: int) -> dist.Store:
                     shared = _connect(rank.world_size, rank.rank == 0)
                 except (RuntimeError, ValueError) as error:  # ValueError: a port that is no number
                     reason = str(error).splitlines()[0]
-                    if not isinstance(error, ValueError) and not _is_orphan() and time.monotonic() - begin < PATIENCE:
+                    if not isinstance(error, ValueError) and not _is_orphan() and time.monotonic() - begin < patience:
                         continue
                     raise TomeZooError(
                         f"rank {rank.rank} of {rank.world_size} cannot reach rank 0 at {address} ({reason}): {unset}"
@@ -133,7 +136,7 @@ def _connect(world_size: int, first: bool) -> dist.Store:
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         world_size,
-        is_master=first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True",
+        is_master=first and not _agent_store(),
         timeout=timedelta(seconds=ATTEMPT),
         wait_for_workers=False,
         multi_tenant=True,
@@ -149,6 +152,11 @@ def _tell_after(seconds: float, message: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _agent_store() -> bool:
+    """Whether torchrun itself keeps the store that ranks meet at."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _is_orphan() -> bool:

@@ -59,6 +59,7 @@ class ViewLoader:
     def __init__(self, data: Dataset, card: ModelCard, recipe: RecipeCard) -> None:
         """Load samples of `data` for the model of `card` by `recipe`."""
         self.paths = [sample.path for sample in data.samples]
+        self.spans = [sample.span for sample in data.samples]
         self.card, self.recipe = card, recipe
 
     def __call__(self, draw: Draw) -> tuple[tuple[Parts, list[tuple[int, str]]], Tensor]:
@@ -85,15 +86,14 @@ class ViewLoader:
         raise DataError(f"{ATTEMPTS} files in a row cannot be read, the last: {failed[-1][1]}")
 
     def _media(self, draw: Draw, index: int, failed: list[tuple[int, str]]) -> tuple[Parts, Any]:
-        modality = modalities.get(self.card.modality)
-        media = modality.read(self.paths[index], self.card)
+        media = modalities.read(self.card.modality, self.paths[index], self.card, self.spans[index])
         if self.card.modality != "audio" or torch.rand(()).item() >= self.recipe.waveform_mixup:
             return ((index, 1.0),), media
         other = self._another(draw, "mixed", 0)
         alpha = torch.tensor(self.recipe.waveform_mixup_alpha)
         weight = torch.distributions.Beta(alpha, alpha).sample().item()
         try:
-            added = modality.read(self.paths[other], self.card)
+            added = modalities.read(self.card.modality, self.paths[other], self.card, self.spans[other])
         except (MediaError, OSError) as error:
             failed.append((other, str(error)))
             return ((index, 1.0),), media

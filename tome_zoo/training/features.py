@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tome_zoo import cards, registry, schedule
-from tome_zoo.cards.schema import DatasetCard
+from tome_zoo.cards.schema import DatasetCard, ProtocolCard
 from tome_zoo.data.dataset import Dataset, open_dataset
 from tome_zoo.data.decode import decode
 from tome_zoo.data.stamp import stamp
@@ -29,6 +29,7 @@ from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
+from tome_zoo.system.distributed import Rank
 from tome_zoo.training.feature_files import check_ending, files_of_folder, write_features
 from tome_zoo.weights.load import weights_digest
 
@@ -79,7 +80,8 @@ def embed(
     the same call goes on where a killed one stopped.
 
     Args:
-        model: From `create_model`, or a name; its classifier is left out. A model given is not changed.
+        model: From `create_model`, a timm model after `tome_zoo.patch`, or a name; its classifier is left out. A model
+            given is not changed.
         data: From `open_dataset`; or a folder: of the data set `dataset`, else of any files of the model's modality,
             which have no targets then.
         r: What merges; None takes what the model has, 0 for a name.
@@ -100,52 +102,31 @@ def embed(
         DataError: If there are no files, or none can be read.
         TomeZooError: If the output has another ending.
     """
+    if dtype not in DTYPES:
+        raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
+    if output is not None:
+        check_ending(output)
     with distributed.process_group() as rank:
         with distributed.raise_together():
-            if dtype not in DTYPES:
-                raise TomeZooError(f"dtype should be one of {', '.join(DTYPES)}; got {dtype!r}")
-            if output is not None:
-                check_ending(output)
             network = (
                 registry.create_model(model, pretrained=True, weights=weights)
                 if isinstance(model, str)
-                else copy.deepcopy(model)
+                else registry.resolve_model(copy.deepcopy(model))
             )
             found = _open(network, data, dataset, split, data_format)
-            own = isinstance(model, str) or device is not None
-            on = choose_device(device) if own else next(network.parameters()).device
             rule = cards.protocol_card(protocol or network.card.protocol)
             schedule.resolve(wanted := network.r if r is None else r, len(network.blocks))
             parts = None if output is None else Path(f"{output}.parts")
-            key = _key(network, found, rule, schedule.format(wanted), dtype, tokens)
-            store = ScoreStore(parts, key)
-            ids = [sample.id for sample in found.samples]
-            done = {i for i, s in enumerate(found.samples) if store.done.get(s.id) == stamp(s.path)}
-        by_any = set[int]().union(*distributed.all_gather(done))
-        count = max(1, batch_size // (rule.temporal_views * rule.spatial_views))
-        todo = [i for i in range(len(ids)) if i not in by_any]
-        mine = [i for start in range(0, len(todo), count) for i in todo[start : start + count]
-                if start // count % rank.world_size == rank.rank]  # fmt: skip
-        failed: list[Failure] = []
-        with distributed.raise_together():
+            store = ScoreStore(parts, _key(network, found, rule, schedule.format(wanted), dtype, tokens))
+            own = isinstance(model, str) or device is not None
+            on = choose_device(device) if own else next(network.parameters()).device
             network.to(on, DTYPES[dtype]).eval()
             network.r = wanted
-            try:
-                items = decode(
-                    found, mine, network.card, rule,
-                    workers=decoders(on) if workers is None else workers, pin_memory=on.type == "cuda",
-                )  # fmt: skip
-                for position, item in enumerate(items, 1):
-                    if item.views is None:
-                        failed.append(Failure(ids[item.index], item.reason or "no reason given"))
-                        _log.warning("%s has no features: %s", *failed[-1])
-                    else:
-                        row = _row(network, item.views.to(on, DTYPES[dtype]), tokens, batch_size)
-                        store.add(Shard(ids=[ids[item.index]], stamps=[item.stamp], scores=[row]))
-                    if progress is not None:
-                        progress(position, len(mine))
-            finally:
-                store.flush()
+            done = {i for i, s in enumerate(found.samples) if store.done.get(s.id) == stamp(s.path)}
+        stretch = max(1, batch_size // (rule.temporal_views * rule.spatial_views))
+        mine = _own_share(len(found.samples), done, stretch, rank)
+        with distributed.raise_together():
+            failed = _embed_samples(network, found, rule, mine, store, tokens, batch_size, workers, progress)
         with distributed.raise_together():
             gathered = distributed.gather_to_rank0((store.read(), failed))
             made = _collect(found, gathered) if rank.rank == 0 else None
@@ -157,6 +138,50 @@ def embed(
     if made is None:
         raise AssertionError("rank 0 has the features")
     return made
+
+
+def _own_share(n_samples: int, done: set[int], stretch: int, rank: Rank) -> list[int]:
+    """What this rank is to embed of what no rank has: its turns of stretches of samples; all ranks ask together."""
+    done_by_any = set[int]().union(*distributed.all_gather(done))
+    todo = [i for i in range(n_samples) if i not in done_by_any]
+    starts = range(rank.rank * stretch, len(todo), rank.world_size * stretch)
+    return [i for start in starts for i in todo[start : start + stretch]]
+
+
+def _embed_samples(
+    model: ZooModel,
+    data: Dataset,
+    rule: ProtocolCard,
+    indices: Sequence[int],
+    store: ScoreStore,
+    tokens: bool,
+    batch_size: int,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Failure]:
+    """Put a row for each sample into the store, whatever ends the loop; returns the samples that have none."""
+    parameter = next(model.parameters())
+    failed: list[Failure] = []
+    try:
+        items = decode(
+            data, indices, model.card, rule,
+            workers=decoders(parameter.device) if workers is None else workers,
+            pin_memory=parameter.device.type == "cuda",
+        )  # fmt: skip
+        for position, item in enumerate(items, 1):
+            sample = data.samples[item.index].id
+            if item.views is None:
+                failed.append(Failure(sample, item.reason or "no reason given"))
+                _log.warning("%s has no features: %s", *failed[-1])
+            else:
+                row = _row(model, item.views.to(parameter), tokens, batch_size)
+                store.add(Shard(ids=[sample], stamps=[item.stamp], scores=[row]))
+            distributed.report_work()
+            if progress is not None:
+                progress(position, len(indices))
+    finally:
+        store.flush()
+    return failed
 
 
 def pooled_features(model: ZooModel, views: Tensor) -> Tensor:

@@ -103,23 +103,13 @@ def plan_training(
     ):  # fmt: skip
         if number is not None and number < 1:
             raise TomeZooError(f"{name} should be at least 1, got {number}")
-    depth = len(model.blocks)
     tried = r_to_evaluate(recipe) if eval_r is None else eval_r
     for r in (*recipe.r, *tried):
-        schedule.resolve(r, depth)
+        schedule.resolve(r, len(model.blocks))
     seed = others["seed"]
-    balanced = recipe.sampling == "class_balanced"
-    per_epoch = recipe.samples_per_epoch or len(data)
-    views, forwards = _batches(recipe, per_epoch, ranks, batch_size, accum)
+    views, forwards = _batches(recipe, recipe.samples_per_epoch or len(data), ranks, batch_size, accum)
     draws = max(1, views // recipe.repeats_per_decode)
-    order = DrawOrder(
-        n_samples=len(data),
-        per_epoch=per_epoch,
-        per_step=draws * ranks * forwards,
-        repeats=recipe.repeated_augmentation,
-        weights=class_weights(data) if balanced else None,
-        seed=seed,
-    )
+    order = _order(recipe, data, draws * ranks * forwards, seed)
     total = max(2, round(recipe.epochs * order.steps_per_epoch))
     lr = peak_lr(recipe, order.per_step * recipe.repeats_per_decode)
     left_out = {"summary", "models", "sources", "evaluations"}
@@ -145,6 +135,18 @@ def plan_training(
         checkpoint_steps=checkpoint_steps or order.steps_per_epoch,
         settings=settings,
         **others,
+    )
+
+
+def _order(recipe: RecipeCard, data: Dataset, per_step: int, seed: int) -> DrawOrder:
+    """Which samples are drawn when."""
+    return DrawOrder(
+        n_samples=len(data),
+        per_epoch=recipe.samples_per_epoch or len(data),
+        per_step=per_step,
+        repeats=recipe.repeated_augmentation,
+        weights=class_weights(data) if recipe.sampling == "class_balanced" else None,
+        seed=seed,
     )
 
 

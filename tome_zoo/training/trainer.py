@@ -97,7 +97,8 @@ def train(
     last checkpoint and ends with the same weights.
 
     Args:
-        model: A name, or a model from `create_model`, which is trained in place from the weights it has.
+        model: A name, or a model from `create_model` or a timm model after `tome_zoo.patch`, which is trained in place
+            from the weights it has.
         data: From `open_dataset`, or its folder.
         recipe: Card or name; None takes the model's own, or `finetune_` and the modality.
         r: What merges, one schedule or several; None takes the recipe's. A block-by-block one is written [[9, 0, 4]].
@@ -139,7 +140,7 @@ def train(
     output = Path(output)
     with distributed.process_group() as rank:
         with distributed.raise_together():
-            base = cards.model_card(model) if isinstance(model, str) else model.card
+            base = cards.model_card(model) if isinstance(model, str) else registry.resolve_model(model).card
             chosen = recipe if isinstance(recipe, RecipeCard) else choose_recipe(base, recipe)
             chosen = with_settings(chosen, **_merging(r, r_mode), **settings)
             if save_dtype not in DTYPES:

@@ -5,30 +5,23 @@ plainly, `block(x)`, it is timm's block. Where somebody acts through the call of
 alone, as timm's does, and the state travels beside them in a `MergeStep`. Nothing is kept on a module between calls.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import Reducer, ReducerInputs, apply_reduction, assignment, compose, merge_count, merge_pairs, pair
 from tome_zoo.transformer.attention import MergingAttention, attend, mean_keys, project, read_attention
-from tome_zoo.transformer.fast_path import differentiation_mode, observed, observed_globally
+from tome_zoo.transformer.fast_path import differentiation_mode
 from tome_zoo.transformer.kernels import gpu_merge
 from tome_zoo.transformer.mlp import feed_forward
 
 State = tuple[Tensor, Tensor | None, Tensor | None]
 """Tokens, their sizes (None: one each) and the trace (None: not followed)."""
-
-
-def _call(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    return block(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -220,60 +213,3 @@ def give_back(block: MergingBlock) -> None:
     block.__class__ = Block
     if type(block.attn) is MergingAttention:
         block.attn.__class__ = Attention
-
-
-def run_block(
-    block: nn.Module,
-    state: State,
-    r: int,
-    *,
-    protected: int,
-    prop_attn: bool,
-    reducer: BlockReducer | None = None,
-    run: Callable[..., Any] = _call,
-) -> State:
-    """One block of a merging transformer: the state before it to the state behind it.
-
-    Args:
-        block: A `MergingBlock`, or a wrapper around one.
-        state: Tokens, sizes and trace.
-        r: Tokens to merge.
-        protected: Prefix tokens that never merge.
-        prop_attn: Whether keys weigh by their size.
-        reducer: Another way of reducing tokens than the default matching.
-        run: What calls the block, a gradient checkpoint for example.
-
-    Raises:
-        UnsupportedModelError: If what stands in the place of a block cannot merge, or changed the number of tokens.
-    """
-    x, size, trace = state
-    if isinstance(block, MergingBlock) and not (observed(block) or observed_globally()):
-        other = {} if reducer is None else {"reducer": reducer}
-        return run(block, x, size, trace, r, protected=protected, prop_attn=prop_attn, **other)
-    if type(block) is nn.Identity:  # a block taken out
-        return run(block, x), size, trace
-    reason = "" if torch.compiler.is_compiling() else _why_no_merging(block)
-    step = MergeStep(size, trace, r, protected, prop_attn, reducer)
-    if not reason:
-        x = run(block, x, merging=step)
-        reason = "" if step.result is not None else "its forward does not call the block with `merging`"
-    if reason or step.result is None:
-        raise UnsupportedModelError(f"a block cannot merge: {reason}. Pass **kwargs on to timm's forward, or set r = 0")
-    size, trace = step.result
-    if size is not None and size.shape[1] != x.shape[1]:
-        raise UnsupportedModelError(
-            f"a hook on a block made {x.shape[1]} tokens of {size.shape[1]}: merging has lost track of what they hold. "
-            "Give as many tokens as the hook got, or set r = 0"
-        )
-    return x, size, trace
-
-
-def _why_no_merging(block: nn.Module) -> str:
-    if not any(isinstance(module, MergingBlock) for module in block.modules()):
-        return f"a {type(block).__name__} has been put in its place"
-    if "forward" not in block.__dict__:
-        return ""
-    parameters = inspect.signature(block.forward).parameters
-    if "merging" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return ""
-    return "the forward set on it takes no keyword `merging`"

@@ -52,11 +52,12 @@ def why_not_fast_path(part: nn.Module, reads: Reads, x: Tensor) -> str:
     reason = _not_observed(part, reads.owner) or observed_globally() or differentiation_mode(x)
     if reason:
         return reason
-    if not getattr(part, "fused_attn", True):
+    if not part.__dict__.get("fused_attn", True):
         return "fused_attn is off"
+    device = None if torch.compiler.is_compiling() else x.device  # the compiler has its own kinds of tensors
     for name in reads.linears:
-        linear: Any = getattr(part, name)
-        reason = _not_observed(linear, nn.Linear) or _not_plain(linear, x)
+        linear: Any = part._modules.get(name)  # None where it is no module: no linear layer to read
+        reason = _not_observed(linear, nn.Linear) or ("" if device is None else _not_plain(linear, device))
         if reason:
             return f"{name}: {reason}"
     return ""
@@ -117,15 +118,13 @@ def differentiation_mode(x: Tensor) -> str:
     return ""
 
 
-def _not_plain(linear: nn.Linear, x: Tensor) -> str:
+def _not_plain(linear: nn.Linear, device: torch.device) -> str:
     """Parameters that are not in memory as they are: sharded, quantised, offloaded."""
-    if torch.compiler.is_compiling():
-        return ""
     for parameter in (linear.weight, linear.bias):
         if parameter is None:
             continue
         if type(parameter) is not nn.Parameter and type(parameter) is not Tensor:
             return f"weights are a {type(parameter).__name__}"
-        if parameter.device != x.device:
-            return f"weights on {parameter.device}, tokens on {x.device}"
+        if parameter.device != device:
+            return f"weights on {parameter.device}, tokens on {device}"
     return ""

@@ -13,12 +13,9 @@ from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.schedule import R, resolve
 from tome_zoo.transformer.block import MergingSequential, give_back, take_over
-from tome_zoo.transformer.vit import (
-    MergingVisionTransformer,
-    MergingVisionTransformerDistilled,
-    PrefixMeanPool,
-    suited_reducer,
-)
+from tome_zoo.transformer.pooling import PrefixMeanPool
+from tome_zoo.transformer.vit import MergingVisionTransformer, MergingVisionTransformerDistilled
+from tome_zoo.transformer.vit_blocks import MergingBlocksBase, suited_reducer
 
 _SERVED: dict[type[nn.Module], type[MergingVisionTransformer]] = {
     VisionTransformer: MergingVisionTransformer,
@@ -98,7 +95,7 @@ def unpatch(model: VisionTransformer) -> VisionTransformer:
         give_back(block)
     if type(model.blocks) is MergingSequential:
         model.blocks.__class__ = nn.Sequential  # type: ignore[assignment]
-    model.__class__ = next(cls for cls in type(model).__mro__ if not issubclass(cls, MergingVisionTransformer))  # type: ignore[assignment]
+    model.__class__ = next(cls for cls in type(model).__mro__ if not issubclass(cls, MergingBlocksBase))  # type: ignore[assignment]
     for name in ("_r", "_schedule", "_prop_attn", "_reducer", "_always_sized"):
         model.__dict__.pop(name, None)
     return model

@@ -9,6 +9,7 @@ from tome_zoo.schedule import R, resolve
 from tome_zoo.transformer.attention import ATTENTION_READS, choose_kernel
 from tome_zoo.transformer.fast_path import observed, observed_globally, why_not_fast_path
 from tome_zoo.transformer.mlp import MLP_READS
+from tome_zoo.transformer.vit import MergingVisionTransformer
 
 
 def attention_path(model: VisionTransformer, device: torch.device, dtype: torch.dtype, r: R | None = None) -> str:
@@ -54,3 +55,21 @@ def called_as_modules(model: VisionTransformer, device: torch.device | None = No
             if reason:
                 found[f"blocks.{index}{name}"] = reason
     return found
+
+
+def describe_fast_path(model: MergingVisionTransformer) -> str:
+    """What a merging model reads and what it calls as modules where it merges, and how much the last block computes.
+
+    Returns:
+        Such as "attention read, MLP called (GluMlp instead of Mlp), last block computes prefix tokens only".
+    """
+    called, depth, told = called_as_modules(model), len(model.blocks), list[str]()
+    for kind, suffix in (("blocks", ""), ("attention", ".attn"), ("MLP", ".mlp")):
+        found = [called.get(f"blocks.{index}{suffix}", "") for index in range(depth)]
+        if suffix and "" in found:
+            told.append(f"{kind} read")
+        for reason in filter(None, dict.fromkeys(found)):
+            count = found.count(reason)
+            told.append(f"{kind} called{'' if count == depth else f' in {count} of {depth} blocks'} ({reason})")
+    reason = model.why_not_prefix_only(torch.empty(0, device=next(model.parameters()).device))
+    return ", ".join([*told, f"last block computes {f'all tokens ({reason})' if reason else 'prefix tokens only'}"])

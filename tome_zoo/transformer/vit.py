@@ -1,26 +1,21 @@
 """The vision transformer whose tokens merge as they run."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
-from timm.layers import LayerNorm, PatchEmbed
-from timm.models import checkpoint
 from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import VisionTransformer, feature_take_indices
-from torch import Tensor, nn
+from timm.models.vision_transformer import feature_take_indices
+from torch import Tensor
 
-from tome_zoo.errors import UnsupportedModelError
-from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer, Reducer, get_reducer, list_reducers
+from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.merge import unmerge as unmerge_tokens
-from tome_zoo.schedule import R, resolve
+from tome_zoo.schedule import R
 from tome_zoo.system.compiler import require_compiler
-from tome_zoo.transformer.architecture import Architecture
-from tome_zoo.transformer.attention import ATTENTION_READS, size_bias
-from tome_zoo.transformer.block import BlockReducer, MergingBlock, MergingSequential, State, run_block
-from tome_zoo.transformer.fast_path import observed, observed_globally, why_not_prefix_only
+from tome_zoo.transformer.attention import size_bias
+from tome_zoo.transformer.block import MergingBlock, MergingSequential
+from tome_zoo.transformer.pooling import PrefixMeanPool, pool_by_size
+from tome_zoo.transformer.vit_blocks import MergingBlocksBase, identity_trace, unit_size
 
 
 class Trace(NamedTuple):
@@ -41,23 +36,8 @@ class Trace(NamedTuple):
         return self.blocks[-1]
 
 
-class PrefixMeanPool(nn.Module):
-    """The mean of the prefix tokens, in the place of timm's `attn_pool`: AST's mean of class and distillation token."""
-
-    def __init__(self, num_prefix_tokens: int) -> None:
-        """Take the number of prefix tokens."""
-        super().__init__()
-        self.num_prefix_tokens = num_prefix_tokens
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[batch, tokens, channels]`, prefix in front -> `[batch, channels]`."""
-        return x[:, : self.num_prefix_tokens].mean(dim=1)
-
-
-class MergingVisionTransformer(VisionTransformer):
+class MergingVisionTransformer(MergingBlocksBase):
     """timm's `VisionTransformer` with merging; at `r = 0` it is timm's, bit for bit."""
-
-    _always_sized = False  # sizes even before the first merge: compiled blocks want them, one program for all of them
 
     def __init__(
         self, *args: Any, r: R = 0, prop_attn: bool = True, reducer: AnyReducer = DEFAULT_REDUCER, **kwargs: Any
@@ -68,34 +48,6 @@ class MergingVisionTransformer(VisionTransformer):
         self.prop_attn = prop_attn
         self.reducer = reducer
         self.r = r
-
-    @property
-    def r(self) -> R:
-        """Tokens to merge in each block: a number, a pair (r, slope) or a list, as `schedule.resolve` takes them."""
-        return self._r
-
-    @r.setter
-    def r(self, r: R | Sequence[int]) -> None:
-        self._schedule = resolve(r, len(self.blocks))
-        self._r = list(r) if isinstance(r, Sequence) and not isinstance(r, tuple) else r
-
-    @property
-    def prop_attn(self) -> bool:
-        """Whether attention weighs merged tokens by their size."""
-        return self._prop_attn
-
-    @prop_attn.setter
-    def prop_attn(self, on: bool) -> None:
-        self._prop_attn = bool(on)
-
-    @property
-    def reducer(self) -> Reducer:
-        """How tokens are reduced: "bipartite" unless set, by name ("kmeans:rounds=5") or as a function."""
-        return self._reducer
-
-    @reducer.setter
-    def reducer(self, reducer: AnyReducer) -> None:
-        self._reducer = suited_reducer(self, reducer)
 
     def compile(self, mode: str = "block", **options: Any) -> None:
         """Compile the model in place; the first call afterwards takes the time.
@@ -137,7 +89,7 @@ class MergingVisionTransformer(VisionTransformer):
             return self.forward_head(self.norm(tokens), size=size)
         tokens, size, _ = self._forward_blocks(tokens, n_blocks=len(self.blocks) - 1)
         tokens = self._forward_prefix(tokens, size)
-        return self.forward_head(self.norm(tokens), size=_ones(tokens))
+        return self.forward_head(self.norm(tokens), size=unit_size(tokens))
 
     def forward_features(
         self, x: Tensor, *mask: Any, unmerge: bool = False, return_size: bool = False, **masks: Any
@@ -158,7 +110,7 @@ class MergingVisionTransformer(VisionTransformer):
         if any(self._schedule):
             _refuse_masks(*mask, *masks.values())
             embedded = self._embed(x)
-            tokens, size, trace = self._forward_blocks(embedded, _identity(embedded) if unmerge else None)
+            tokens, size, trace = self._forward_blocks(embedded, identity_trace(embedded) if unmerge else None)
             tokens = self.norm(tokens)
             if trace is not None:
                 tokens, size = unmerge_tokens(tokens, trace), None
@@ -166,7 +118,7 @@ class MergingVisionTransformer(VisionTransformer):
             tokens, size = super().forward_features(x, *mask, **masks), None
         if not return_size:
             return tokens
-        return tokens, _ones(tokens) if size is None else size
+        return tokens, unit_size(tokens) if size is None else size
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, size: Tensor | None = None) -> Tensor:
         """Pool tokens and classify them.
@@ -205,9 +157,7 @@ class MergingVisionTransformer(VisionTransformer):
         x, size = x[:, first:], size[:, first:]
         if self.attn_pool is not None:
             return self.attn_pool(x, attn_mask=size_bias(size, x.dtype) if self._prop_attn else None)
-        weight = (size / size.sum(dim=1, keepdim=True)).unsqueeze(-1)
-        mean = (x * weight).sum(dim=1).to(x.dtype)  # float32 or better, as the sizes are
-        return mean if kind == "avg" else 0.5 * (x.amax(dim=1) + mean)
+        return pool_by_size(x, size, kind)
 
     def forward_intermediates(
         self,
@@ -251,9 +201,15 @@ class MergingVisionTransformer(VisionTransformer):
     @torch.no_grad()
     def trace(self, x: Tensor) -> Trace:
         """Where every input token of each sample goes, per block and in the end."""
+        return self.trace_tokens(x)[1]
+
+    def trace_tokens(self, x: Tensor) -> tuple[Tensor, Trace]:
+        """Tokens as of `forward_features`, `[batch, tokens left, channels]`, and the trace, by one pass."""
         states = self._trace_blocks(self._embed(x))
         tokens, size, _ = states[-1]
-        return Trace(tuple(trace for _, _, trace in states), _ones(tokens) if size is None else size)
+        return self.norm(tokens), Trace(
+            tuple(trace for _, _, trace in states), unit_size(tokens) if size is None else size
+        )
 
     def _refuse_merged(self, x: Tensor) -> None:
         n_full = self.patch_embed.num_patches + self.num_prefix_tokens
@@ -264,84 +220,6 @@ class MergingVisionTransformer(VisionTransformer):
                 "forward_head(tokens, size=size)"
             )
 
-    def _embed(self, x: Tensor) -> Tensor:
-        return self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
-
-    def _forward_block(self, index: int, state: State) -> State:
-        """One block: the state before it to the state after it."""
-        options: dict[str, Any] = {"protected": self.num_prefix_tokens, "prop_attn": self._prop_attn}
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            options["run"] = checkpoint
-        if not self._reducer.is_default:
-            has_class_token = self.cls_token is not None
-            options["reducer"] = BlockReducer(self._reducer, index, len(self.blocks), has_class_token)
-        return run_block(self.blocks[index], state, self._schedule[index], **options)
-
-    def _forward_blocks(self, x: Tensor, trace: Tensor | None = None, n_blocks: int | None = None) -> State:
-        """The first `n_blocks` blocks, or all: embedded tokens to the state behind them."""
-        state: State = (x, self._first_size(x), trace)
-        if n_blocks is None and (observed(self.blocks) or observed_globally()):
-            return self._call_blocks(state)
-        for index in range(len(self.blocks) if n_blocks is None else n_blocks):
-            state = self._forward_block(index, state)
-        return state
-
-    def _call_blocks(self, state: State) -> State:
-        """All blocks by way of their container, for whoever acts through its call."""
-        if not isinstance(self.blocks, MergingSequential):
-            raise UnsupportedModelError(
-                f"model.blocks is a {type(self.blocks).__name__} with hooks, which merging cannot call: act on the "
-                "first or the last block, or set r = 0"
-            )
-        states = [state]
-
-        def run(x: Tensor) -> Tensor:
-            current: State = (x, *states[0][1:])
-            for index in range(len(self.blocks)):
-                current = self._forward_block(index, current)
-            states.append(current)
-            return current[0]
-
-        tokens = self.blocks(state[0], run=run)
-        return tokens, *states[-1][1:]
-
-    def _first_size(self, x: Tensor) -> Tensor | None:
-        """Sizes before the first block: None spares it the weighing; compiled blocks want all calls to be alike."""
-        return _ones(x) if self._always_sized else None
-
-    def why_not_prefix_only(self, x: Tensor) -> str:
-        """Why the last block computes more than the prefix tokens; "" where the head reads, and nobody else sees, more.
-
-        Args:
-            x: Embedded tokens, `[batch, tokens, channels]`.
-        """
-        by_class_token = self.attn_pool is None and self.global_pool == "token"
-        if not self.num_prefix_tokens or not (by_class_token or isinstance(self.attn_pool, PrefixMeanPool)):
-            return "the head reads all tokens"
-        reason = observed(self.blocks)
-        if reason:
-            return f"blocks: {reason}"
-        last = self.blocks[-1]
-        if type(last) is not MergingBlock:
-            return f"the last block is a {type(last).__name__}"
-        return why_not_prefix_only(last, self.norm, ATTENTION_READS, x)
-
-    def _forward_prefix(self, x: Tensor, size: Tensor | None) -> Tensor:
-        """The prefix tokens behind the last block."""
-        block, n = self.blocks[-1], self.num_prefix_tokens
-        if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block.forward_prefix, x, size, n, self._prop_attn)
-        return block.forward_prefix(x, size, n, self._prop_attn)
-
-    def _trace_blocks(self, x: Tensor, n_blocks: int | None = None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
-        """The state after each of the first `n_blocks` blocks, with every token followed."""
-        states: list[Any] = []
-        state: State = (x, self._first_size(x), _identity(x))
-        for index in range(len(self.blocks) if n_blocks is None else n_blocks):
-            state = self._forward_block(index, state)
-            states.append(state)
-        return states
-
 
 class MergingVisionTransformerDistilled(MergingVisionTransformer, VisionTransformerDistilled):
     """timm's distilled DeiT with merging; class and distillation token never merge."""
@@ -349,83 +227,6 @@ class MergingVisionTransformerDistilled(MergingVisionTransformer, VisionTransfor
     def forward_head(self, x: Tensor, pre_logits: bool = False, size: Tensor | None = None) -> Tensor:
         """timm's distilled head, which reads class and distillation token whatever the other tokens hold."""
         return VisionTransformerDistilled.forward_head(self, x, pre_logits)
-
-
-def build(
-    architecture: Architecture,
-    *,
-    embed_layer: Callable[..., nn.Module] = PatchEmbed,
-    r: R = 0,
-    prop_attn: bool = True,
-    reducer: AnyReducer = DEFAULT_REDUCER,
-    drop_path_rate: float = 0.0,
-    device: torch.device | str | None = None,
-    cls: type[MergingVisionTransformer] = MergingVisionTransformer,
-) -> MergingVisionTransformer:
-    """Build a merging transformer with random weights, in evaluation mode.
-
-    Args:
-        architecture: Its shape.
-        embed_layer: What turns an input into patch tokens; takes timm's arguments for one.
-        r: Merging schedule, in any form of `schedule.resolve`.
-        prop_attn: Whether attention weighs merged tokens by size.
-        reducer: How tokens are reduced, see `tome_zoo.merge.get_reducer`.
-        drop_path_rate: Stochastic depth of the last block, for training.
-        device: Where the weights lie; "meta" gives a model without memory.
-        cls: Class to build.
-    """
-    a = architecture
-    norm_layer = partial(LayerNorm, eps=a.norm_eps)
-    model = cls(
-        img_size=a.size,
-        patch_size=a.patch_size,
-        in_chans=a.in_chans,
-        num_classes=a.num_classes,
-        global_pool="avg" if a.pool == "avg" else "token",
-        embed_dim=a.embed_dim,
-        depth=a.depth,
-        num_heads=a.num_heads,
-        mlp_ratio=a.mlp_ratio,
-        qkv_bias=a.qkv_bias,
-        class_token=a.class_token,
-        reg_tokens=a.reg_tokens,
-        drop_path_rate=drop_path_rate,
-        embed_layer=embed_layer,
-        norm_layer=norm_layer,
-        device=device,
-        r=r,
-        prop_attn=prop_attn,
-        reducer=reducer,
-    )
-    if a.pool == "prefix_mean":
-        model.global_pool = a.pool
-        model.attn_pool, model.pool_include_prefix = PrefixMeanPool(model.num_prefix_tokens), True
-        model.fc_norm = norm_layer(a.embed_dim, device=device)
-    return model.eval()
-
-
-def suited_reducer(model: VisionTransformer, reducer: AnyReducer) -> Reducer:
-    """The reducer of that name.
-
-    Raises:
-        UnsupportedModelError: If it needs a class token and the model has none.
-        TomeZooError: If there is no such reducer.
-    """
-    found = get_reducer(reducer)
-    if found.class_token and model.cls_token is None:
-        raise UnsupportedModelError(
-            f"reducer {found.name!r} ranks tokens by the class token's attention, and this model has none: "
-            f"choose another of {', '.join(list_reducers())}"
-        )
-    return found
-
-
-def _identity(x: Tensor) -> Tensor:
-    return torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
-
-
-def _ones(x: Tensor) -> Tensor:
-    return torch.ones(x.shape[:2], dtype=torch.float32, device=x.device)
 
 
 def _to_grid(x: Tensor, shape: tuple[int, ...]) -> Tensor:

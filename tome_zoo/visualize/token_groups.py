@@ -91,8 +91,8 @@ def groups_by_block(model: nn.Module, view: Tensor, r: R | None = None, top_k: i
     if x.ndim != dimensions or len(x) != 1:
         raise TomeZooError(f"expected one view of {dimensions - 1} dimensions, got the shape {list(view.shape)}")
     with torch.inference_mode():
-        trace = merging.trace(x)
-        prediction = _predict(merging, x, top_k)
+        tokens, trace = merging.trace_tokens(x)
+        prediction = _predict(merging, tokens, trace.size, top_k)
     n_prefix, depth = merging.num_prefix_tokens, len(trace.blocks)
     grid = token_grid(merging, tuple(x.shape[2:]))
     n_input = trace.blocks[0].shape[1]
@@ -172,10 +172,11 @@ def _merging(model: nn.Module, r: R | None) -> Any:
     return same
 
 
-def _predict(model: Any, x: Tensor, top_k: int) -> tuple[Prediction, ...]:
+def _predict(model: Any, tokens: Tensor, size: Tensor, top_k: int) -> tuple[Prediction, ...]:
+    """The most probable classes by the tokens behind the last block and their sizes; none for an encoder."""
     if not getattr(model, "num_classes", 0):
         return ()
-    logits = model(x)[0].float().cpu()
+    logits = model.forward_head(tokens, size=size)[0].float().cpu()
     labels, multi_label = _classes(model)
     probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=0)
     best = probabilities.argsort(descending=True, stable=True)[:top_k].tolist()

@@ -2,10 +2,12 @@
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Mapping
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from tome_zoo.cards.schema import Layout
@@ -26,32 +28,55 @@ def read_converted(
     architecture: Architecture,
     layout: Layout | None = None,
     *,
-    modality: Modality | None = None,
     use_ema: bool | None = None,
 ) -> tuple[dict[str, Tensor], Layout]:
-    """The tensors of a file under timm's names on the grid of a model, and the layout they came in.
+    """The tensors of a file under timm's names, and the layout they came in.
 
     Args:
         path: A file of weights.
         architecture: What they are for.
         layout: How the file names them; None recognises it by its keys.
-        modality: What the model reads: which axes of a position embedding are resampled where the file has another
-            grid; None takes a square one.
         use_ema: Of raw and averaged weights in one file, whether to take the averaged ones; None does as timm does.
 
     Raises:
         CheckpointError: If the file cannot be read safely, or is of no known layout.
     """
     state = load_file(path, use_ema)
-    kind: Modality = modality or ("image" if architecture.num_frames is None else "video")
     try:
         layout = recognise(state) if layout is None else layout
-        state = convert(state, layout, architecture)
-        if "pos_embed" in state:
-            state["pos_embed"] = fit_pos_embed(state["pos_embed"], architecture, kind)
+        return convert(state, layout, architecture), layout
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return state, layout
+
+
+def with_positions(
+    state: Mapping[str, Tensor],
+    model: VisionTransformer,
+    architecture: Architecture,
+    modality: Modality,
+    *,
+    source: str | os.PathLike[str],
+) -> dict[str, Tensor]:
+    """The tensors with position embeddings on the grid of a model.
+
+    Args:
+        state: Converted tensors.
+        model: What they are for; it may lie on the meta device.
+        architecture: Its shape.
+        modality: What it reads: which axes are resampled where the file has another grid.
+        source: The file, for the message.
+
+    Raises:
+        CheckpointError: If a clip's embedding may be of several grids.
+    """
+    found, own = state.get("pos_embed"), model.pos_embed
+    if found is None or own is None:
+        return dict(state)
+    prefix = own.shape[1] - math.prod(architecture.grid)
+    try:
+        return {**state, "pos_embed": fit_pos_embed(found, architecture, modality, prefix)}
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
 
 
 def classes_of(state: Mapping[str, Tensor]) -> int:

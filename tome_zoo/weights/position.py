@@ -17,7 +17,9 @@ Grid = tuple[int, int, int]
 """Tokens along (time, height, width); a spectrogram's are (1, frames, mel bins)."""
 
 
-def fit_pos_embed(position: Tensor, architecture: Architecture, modality: Modality) -> Tensor:
+def fit_pos_embed(
+    position: Tensor, architecture: Architecture, modality: Modality, prefix: int | None = None
+) -> Tensor:
     """A position embedding on the grid of the model.
 
     The file does not say its grid. An image's is taken for a square, as timm takes it. A spectrogram's keeps the
@@ -27,6 +29,7 @@ def fit_pos_embed(position: Tensor, architecture: Architecture, modality: Modali
         position: `[1, prefix + tokens, channels]`, time-major.
         architecture: The model; its prefix tokens keep their rows.
         modality: What the tokens are of.
+        prefix: Rows of prefix tokens, 0 in models that embed patches alone (DeiT-III); None: one for each such token.
 
     Returns:
         The same tensor if the counts agree or nothing fits (a strict load says so), else a new one on the model's grid.
@@ -34,7 +37,7 @@ def fit_pos_embed(position: Tensor, architecture: Architecture, modality: Modali
     Raises:
         CheckpointError: If a clip's embedding may be of several grids.
     """
-    grid, prefix = architecture.grid, architecture.num_prefix_tokens
+    grid, prefix = architecture.grid, architecture.num_prefix_tokens if prefix is None else prefix
     if position.dim() != 3 or position.shape[0] != 1:
         return position
     tokens = position.shape[1] - prefix

@@ -33,6 +33,7 @@ NAMES = {
     "both in seconds": lambda name, start, end: f"{name}_{int(start)}_{int(end)}",
     "both in ms": lambda name, start, end: f"{name}_{start * 1000:.0f}_{end * 1000:.0f}",
     "six digits": lambda name, start, end: f"{name}_{int(start):06d}_{int(end):06d}",
+    "audioset-download": lambda name, start, end: f"{name}_{float(start)}-{float(end)}",
     "DCASE": lambda name, start, end: f"Y{name}_{start:.3f}_{end:.3f}",
 }
 

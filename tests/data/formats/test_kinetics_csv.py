@@ -125,10 +125,17 @@ def test_malformed_annotations_are_refused(tmp_path, kinetics, rows, header, mes
         open_dataset(tmp_path, kinetics)
 
 
-@pytest.mark.parametrize("name", ["kinetics600", "kinetics700"])
-def test_without_class_names_a_list_is_asked_for(tmp_path, touch, name, targets):
+@pytest.mark.parametrize(("name", "index"), [("kinetics600", 31), ("kinetics700", 35)])
+def test_kinetics_600_and_700_are_read_by_their_names(tmp_path, touch, name, index, targets):
+    annotate(tmp_path / "annotations" / "val.csv", [["biking through snow", "abc", "0", "10", "val", "0"]])
+    touch(tmp_path / "val" / "abc_000000_000010.mp4")
+    assert targets(open_dataset(tmp_path, cards.dataset_card(name))) == {"val/abc_000000_000010.mp4": index}
+
+
+def test_without_class_names_a_list_is_asked_for(tmp_path, kinetics, targets):
+    nameless = kinetics.model_copy(update={"labels": None})
     annotate(tmp_path / "annotations" / "val.csv")
     with pytest.raises(DataError, match="which number each has; write a list with one `path label` a line"):
-        open_dataset(tmp_path, cards.dataset_card(name))
-    (tmp_path / "val.csv").write_text("val/a.mp4 599\n")
-    assert targets(open_dataset(tmp_path, cards.dataset_card(name))) == {"val/a.mp4": 599}
+        open_dataset(tmp_path, nameless)
+    (tmp_path / "val.csv").write_text("val/a.mp4 399\n")
+    assert targets(open_dataset(tmp_path, nameless)) == {"val/a.mp4": 399}

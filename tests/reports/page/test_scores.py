@@ -43,7 +43,7 @@ def test_scores_of_another_run_are_not_taken(groups, evaluated, caplog):
 
 def test_without_scores_or_data_there_are_none(groups, evaluated, tmp_path, caplog):
     assert read_group_scores(tmp_path, groups["image"]) is None
-    assert "no stored scores" in caplog.text
+    assert "expected scores of tiny_image.test" in caplog.text
     moved = [dataclasses.replace(result, root=str(tmp_path / "gone")) for result in groups["image"]]
     assert read_group_scores(evaluated, moved) is None
     assert "no such folder" in caplog.text

@@ -6,9 +6,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tome_zoo.transformer.architecture import Architecture
+from tome_zoo.transformer.build import build
 from tome_zoo.transformer.kernels import cpu_linear as module
 from tome_zoo.transformer.kernels.cpu_linear import linear_gelu, usable
-from tome_zoo.transformer.vit import build
 
 pytestmark = pytest.mark.skipif(not module.IS_PRESENT, reason="needs a torch with oneDNN")
 SMALL = Architecture(embed_dim=32, depth=2, num_heads=2, patch_size=8, img_size=32, num_classes=5)

@@ -93,8 +93,8 @@ def test_it_is_a_proper_operator():
 @runs_here
 def test_a_whole_model_merges_alike(monkeypatch):
     from tome_zoo.transformer.architecture import Architecture
+    from tome_zoo.transformer.build import build
     from tome_zoo.transformer.kernels import gpu_merge
-    from tome_zoo.transformer.vit import build
 
     shape = Architecture(embed_dim=32, depth=3, num_heads=2, patch_size=8, img_size=48, num_classes=5)
     model, x = build(shape, r=6).to(DEVICE), torch.randn(2, 3, 48, 48, device=DEVICE)

@@ -5,7 +5,7 @@ import torch
 
 from tome_zoo.merge import SCORES, match, pair
 from tome_zoo.transformer.architecture import Architecture
-from tome_zoo.transformer.vit import build
+from tome_zoo.transformer.build import build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -15,7 +15,7 @@ class BaselineCard(Card):
     """A model without merging whose architecture another library builds; `tome-zoo bench` times it.
 
     Attributes:
-        name: As the library calls it, with a tag for each set of weights that was reported.
+        name: As the library calls it; weights of the same architecture that were reported apart have their own tag.
         library: Who builds it: "timm", or "torchvision" (its video models).
         builder: Name of the architecture there.
         input: Shape of one input: channels, frames of a clip, height, width.

@@ -8,14 +8,17 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from tome_zoo.cards.schema.fields import Card, Name
 from tome_zoo.modalities.inputs import Modality
 
-DatasetFormat = Literal["image_folder", "video_list", "kinetics_csv", "class_folders", "audioset_json", "audioset_csv"]
+DatasetFormat = Literal[
+    "image_folder", "video_list", "kinetics_csv", "class_folders", "audioset_json", "audioset_csv", "csv_list",
+    "path_list", "hmdb51_splits",
+]  # fmt: skip
 DATASET_FORMATS: dict[str, tuple[DatasetFormat, ...]] = {
-    "image": ("image_folder",),
-    "video": ("video_list", "kinetics_csv", "class_folders"),
-    "audio": ("audioset_json", "audioset_csv", "class_folders"),
+    "image": ("image_folder", "csv_list"),
+    "video": ("video_list", "kinetics_csv", "class_folders", "csv_list", "path_list", "hmdb51_splits"),
+    "audio": ("audioset_json", "audioset_csv", "class_folders", "csv_list", "path_list"),
 }
 """How data sets of each modality may lie on disk."""
-_FOLDERS = (("image_folder",), ("class_folders",))
+_TELL_CLASSES = {"image_folder", "class_folders", "csv_list", "path_list", "hmdb51_splits"}
 
 
 def _several(value: Any) -> Any:
@@ -23,20 +26,19 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-NAME_FIELDS = ("ytid", "start", "end", "start_s", "end_s", "start_ms", "end_ms")
-"""What a `name_template` may hold: times as the csv writes them, in whole seconds, in whole milliseconds."""
+NAME_FIELDS = ("ytid", "start", "end", "start_s", "end_s", "start_ms", "end_ms", "start_float", "end_float")
+"""What a `name_template` may hold: times as the csv writes them, in whole seconds, in whole ms, as Python's floats."""
 
 
 class DatasetCard(Card):
     """A data set: how it lies on disk, its classes, and how to obtain it.
 
     Attributes:
-        layout: The formats that it may lie in, tried in this order: "image_folder"; "video_list", "kinetics_csv",
-            "class_folders"; "audioset_json", "audioset_csv" and "class_folders". One alone may be written
+        layout: The formats that it may lie in, tried in this order, of `DATASET_FORMATS`. One alone may be written
             without brackets.
         splits: Name of a split -> its folder, list or manifest, relative to the root; or several that it may be called
             by. A format adds its own endings: "val" is a folder val/ and a list val.csv.
-        num_classes: None means as many as there are class folders, or as `labels` lists.
+        num_classes: None means as many as there are class folders, or as `labels` or a list on disk names.
         labels: File of class names in the card's folder: txt or json (names in order), or csv with the columns
             index, identifier, display_name. None where the names are read from disk or are not known.
         classes: The same names on the card itself, in place of a file.
@@ -91,6 +93,11 @@ class DatasetCard(Card):
                 raise ValueError(f"layout {item!r} is not for {self.modality}, expected some of {', '.join(known)}")
         if self.classes and (self.labels is not None or self.num_classes not in (None, len(self.classes))):
             raise ValueError("classes goes without labels, and num_classes, if given, is how many they are")
-        if self.num_classes is None and self.labels is None and not self.classes and self.layout not in _FOLDERS:
-            raise ValueError("num_classes may be left out only where labels, or class folders alone, tell it")
+        if (
+            self.num_classes is None
+            and self.labels is None
+            and not self.classes
+            and not _TELL_CLASSES.issuperset(self.layout)
+        ):
+            raise ValueError("num_classes may be left out only where labels, or the formats of the layout, tell it")
         return self

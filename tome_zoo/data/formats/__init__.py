@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tome_zoo.cards.schema import DATASET_FORMATS
-from tome_zoo.data.formats import audioset_csv, audioset_json, folders, kinetics_csv, video_list
+from tome_zoo.data.formats import audioset_csv, audioset_json, csv_list, folders, kinetics_csv, split_lists, video_list
 from tome_zoo.data.formats.split import Listing, Source
 from tome_zoo.errors import DataError
 
@@ -35,6 +35,9 @@ FORMATS: dict[str, Format] = {
     "class_folders": Format(folders.find_media, folders.expected_media, folders.read_media),
     "audioset_json": Format(audioset_json.find, audioset_json.expected, audioset_json.read),
     "audioset_csv": Format(audioset_csv.find, audioset_csv.expected, audioset_csv.read),
+    "csv_list": Format(csv_list.find, csv_list.expected, csv_list.read),
+    "path_list": Format(split_lists.find_paths, split_lists.expected_paths, split_lists.read_paths),
+    "hmdb51_splits": Format(split_lists.find_hmdb, split_lists.expected_hmdb, split_lists.read_hmdb),
 }
 
 

@@ -26,8 +26,13 @@ TEMPLATES = (
     "Y{ytid}_{start}_{end}",
     "Y{ytid}_{start_s}_{end_s}",
     "Y{ytid}_{start_ms}_{end_ms}",
+    "{ytid}_{start_float}-{end_float}",
+    "{ytid}_{start_s}-{end_s}",
+    "{ytid}_{start_float}",
+    "{ytid}_{start_float}_{end_float}",
 )
-"""How files are called, in the order tried: AST's way first; seconds as the csv writes them (30.000), whole, and ms."""
+"""How files are called, in the order tried: AST's way first; seconds as the csv writes them (30.000), whole, in ms,
+and as Python writes them (30.0, the downloader `audioset-download`)."""
 
 _ABOVE = ("", "audio/", "audios/", "sounds/", "wav/", "flac/", "segments/")
 _PARTS = re.compile(r"_segments$|^unbalanced_|^balanced_")
@@ -47,6 +52,7 @@ class _Segment:
         return {
             "ytid": self.ytid, "start": self.start, "end": self.end, "start_s": int(start), "end_s": int(end),
             "start_ms": round(1000 * start), "end_ms": round(1000 * end),
+            "start_float": str(start), "end_float": str(end),
         }  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from tome_zoo.cards.schema import DatasetCard
 from tome_zoo.errors import DataError, printable
+from tome_zoo.modalities.inputs import Span
 
 Target = int | tuple[int, ...]
 
@@ -17,14 +18,17 @@ class Sample:
 
     Attributes:
         id: Its path relative to the folder of the classes or of the list (of Kinetics' and AudioSet's csv: to the
-            root), with forward slashes; the same on every machine. A missing file has the path where it should lie.
+            root), with forward slashes; the same on every machine. A missing file has the path where it should lie. Of
+            a stretch, "#" and its seconds follow.
         path: Where it lies.
         target: Its class, or, in a data set of several classes a sample, all of them in ascending order.
+        span: The stretch of the file that is the sample, in seconds; None is all of it.
     """
 
     id: str
     path: Path
     target: Target
+    span: Span | None = None
 
     def __post_init__(self) -> None:
         """Make the id a text that can be written, whatever bytes the file's name has."""
@@ -130,6 +134,10 @@ class Source:
             )
         )
 
+    def training(self, endings: tuple[str, ...]) -> tuple[str, ...]:
+        """How lists of the training split may be called; none where the card has no such split."""
+        return replace(self, split="train").lists(endings) if "train" in self.card.splits else ()
+
     @property
     def folder(self) -> Path:
         """The root, or where the root is a list, the folder that it lies in."""
@@ -153,7 +161,7 @@ class Collector:
         self._first: dict[str, tuple[str, Target]] = {}
         self._samples: list[Sample] = []
 
-    def add(self, name: str, target: Target, where: str, *, again: bool = False) -> None:
+    def add(self, name: str, target: Target, where: str, *, again: bool = False, span: Span | None = None) -> None:
         """Add the file of that path, relative to the root or absolute.
 
         Args:
@@ -161,20 +169,21 @@ class Collector:
             target: Its class or classes.
             where: Its line, for messages.
             again: Whether a file may be named twice with the same target; it counts once.
+            span: The stretch of it, in seconds.
 
         Raises:
             DataError: If it was named before.
         """
         path = self.root / name
         inside = path.relative_to(self.root) if os.path.isabs(name) and path.is_relative_to(self.root) else name
-        key = os.path.normpath(inside).replace(os.sep, "/")
+        key = os.path.normpath(inside).replace(os.sep, "/") + (f"#{span.start:g}-{span.end:g}" if span else "")
         if key in self._first:
             line, before = self._first[key]
             if again and before == target:
                 return
             raise DataError(f"{self.listing}, {where}: {name!r} was listed before, at {line}; remove one of them")
         self._first[key] = (where, target)
-        self._samples.append(Sample(key, path, target))
+        self._samples.append(Sample(key, path, target, span))
 
     def done(self, expected: str) -> list[Sample]:
         """The samples; DataError if there are none."""

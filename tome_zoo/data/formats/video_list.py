@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tome_zoo.data.formats import kinetics_csv
+from tome_zoo.data.formats import csv_list, kinetics_csv
 from tome_zoo.data.formats.files import read_text
 from tome_zoo.data.formats.split import Collector, Listing, Source
 from tome_zoo.errors import DataError
@@ -15,11 +15,9 @@ _LINE = re.compile(r"(?P<path>.*[^\s,]|)(?P<separator>\s*,\s*|\s+)(?P<label>[^\s
 
 
 def find(source: Source) -> Path | None:
-    """The list of the split, or the root where it is a list; a csv of Kinetics' own annotations is none."""
-    if source.root.is_file():
-        return None if kinetics_csv.is_annotation(source.root) else source.root
-    path = source.first(source.lists(ENDINGS))
-    return None if path is None or kinetics_csv.is_annotation(path) else path
+    """The list of the split, or the root where it is a list; a table with a header is none."""
+    path = source.root if source.root.is_file() else source.first(source.lists(ENDINGS))
+    return None if path is None or kinetics_csv.is_annotation(path) or csv_list.is_table(path) else path
 
 
 def expected(source: Source) -> str:

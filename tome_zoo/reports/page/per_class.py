@@ -52,15 +52,6 @@ def most_changed(costs: Sequence[ClassCost]) -> list[ClassCost]:
 
 
 def _by_class(rows: NDArray[np.float64], table: NDArray[np.bool_], metric: str) -> NDArray[np.float64]:
-    values = np.full(table.shape[1], np.nan)
     if metric == "map":
-        from sklearn.metrics import average_precision_score
-
-        for c in np.flatnonzero(table.any(axis=0)):
-            values[c] = 100 * average_precision_score(table[:, c], rows[:, c])
-        return values
-    targets = table.argmax(axis=1)
-    hits = metrics.hits(rows, targets, 1)
-    for c in np.unique(targets):
-        values[c] = 100 * hits[targets == c].mean()
-    return values
+        return metrics.average_precisions(rows, table)
+    return metrics.class_accuracies(rows, table.argmax(axis=1))

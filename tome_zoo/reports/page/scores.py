@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tome_zoo import cards
-from tome_zoo.data.dataset import Dataset, chosen_indices, open_dataset
+from tome_zoo.data.dataset import Dataset, chosen_indices
 from tome_zoo.errors import TomeZooError
 from tome_zoo.evaluation import metrics
 from tome_zoo.evaluation.confidence import Interval, bootstrap_interval
 from tome_zoo.evaluation.results import Result
 from tome_zoo.evaluation.score_store import read_scores
+from tome_zoo.evaluation.stored import open_scored, score_folder
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,9 @@ def read_group_scores(folder: Path, results: Sequence[Result]) -> GroupScores | 
     found: dict[str, tuple[list[str], NDArray[Any]]] = {}
     try:
         for result in results:
-            found[result.r] = read_scores(_folder_of(folder, result))
-        dataset = _dataset_of(results[0])
+            place = score_folder(folder if folder.is_dir() else folder.parent, result)
+            found[result.r] = read_scores(place)
+        dataset = open_scored(results[0], place)
     except TomeZooError as error:
         log.warning("%s: no intervals and no samples: %s", results[0].model, error)
         return None
@@ -91,19 +92,3 @@ def read_group_scores(folder: Path, results: Sequence[Result]) -> GroupScores | 
         log.warning("%s: no intervals and no samples: the stored scores are of another run", results[0].model)
         return None
     return group
-
-
-def _folder_of(folder: Path, result: Result) -> Path:
-    places = (
-        sorted((folder if folder.is_dir() else folder.parent).rglob(f"scores/*-{result.key}")) if result.key else []
-    )
-    if not places:
-        raise TomeZooError(f"no stored scores at r = {result.r}")
-    return places[-1]
-
-
-def _dataset_of(result: Result) -> Dataset:
-    """The data set that scores were computed on, if it still lies where it lay."""
-    card = cards.model_card(result.model)
-    dataset = cards.model_dataset(card) if card.dataset == result.dataset else cards.dataset_card(result.dataset)
-    return open_dataset(result.root, dataset, result.split)

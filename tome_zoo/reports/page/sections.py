@@ -8,6 +8,7 @@ from typing import Any
 from tome_zoo import cards, schedule
 from tome_zoo.errors import CardError
 from tome_zoo.evaluation.results import Result
+from tome_zoo.evaluation.stored import class_names
 from tome_zoo.reports.comparison import Comparison
 from tome_zoo.reports.numbers import format_number, format_ratio
 from tome_zoo.reports.page.changes import Change, best, find_changes, most_telling
@@ -129,7 +130,7 @@ def build_section(name: str, folder: Path, compared: Sequence[Comparison], room:
     if scores is None:
         section.notes.append("The scores of single samples or the data are not at hand: no intervals, no samples.")
         return section, 0
-    labels = _labels(first, scores)
+    labels = class_names(scores.dataset, next(iter(scores.scores.values())).shape[1])
     merged = [result.r for result in results if result.r != "0"]
     changes = {}
     if "0" in scores.scores and merged:
@@ -163,7 +164,7 @@ def _drawer(
 
     def draw(row: int, schedules: Sequence[str]) -> DrawnSample | None:
         sample = scores.dataset.samples[scores.samples[row]]
-        drawn = illustrator.draw(sample.path, schedules)
+        drawn = None if sample.span else illustrator.draw(sample.path, schedules)  # it draws whole files
         if drawn is None:
             return None
         steps = []
@@ -242,12 +243,6 @@ def _facts(result: Result) -> list[tuple[str, str]]:
 
 def _views(count: int) -> str:
     return "1 view" if count == 1 else f"{count} views"
-
-
-def _labels(result: Result, scores: GroupScores) -> tuple[str, ...]:
-    n_classes = next(iter(scores.scores.values())).shape[1]
-    labels = scores.dataset.labels
-    return labels if len(labels) == n_classes else tuple(f"class {index}" for index in range(n_classes))
 
 
 def _default_r(result: Result, merged: Sequence[str]) -> str:
