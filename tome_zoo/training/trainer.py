@@ -71,6 +71,7 @@ def train(
     data_format: str | None = None,
     protocol: str | None = None,
     weights: str | Path | None = None,
+    use_ema: bool | None = None,
     teacher: ZooModel | str | None = None,
     name: str | None = None,
     batch_size: int | None = None,
@@ -111,6 +112,7 @@ def train(
         data_format: How the data lie on disk; None finds out.
         protocol: Name of the protocol that scores; None takes the model card's if it suits the data.
         weights: For a name: a file or URL to start from instead of the card's weights.
+        use_ema: Of raw and averaged weights in that file, whether to take the averaged ones; None does as timm does.
         teacher: A model or name whose outputs are learnt too; it does not merge.
         name: Of the new model; None makes one of the architecture and the folder's name.
         batch_size: Views a forward of each rank; None fits the recipe's batch.
@@ -150,15 +152,18 @@ def train(
             training, held_out = _open(data, dataset or base.dataset, split, data_format, validation)
             on = choose_device(device)
             if isinstance(model, str):
-                options = {"weights": weights, "protocol": protocol, "seed": seed, **(architecture or {})}
-                network = build_model(model, training, chosen, **options)
+                network = build_model(
+                    model, training, chosen, weights=weights, use_ema=use_ema, protocol=protocol, seed=seed,
+                    **(architecture or {}),
+                )  # fmt: skip
             else:
                 network = prepare_model(model, training, chosen, protocol=protocol, seed=seed)
             plan = plan_training(
                 network, chosen, training, held_out, output,
                 ranks=rank.world_size, batch_size=batch_size, accum=accum,
                 eval_r=None if eval_r is None else tuple(eval_r), checkpoint_steps=checkpoint_steps,
-                facts={"model": base.name, "weights": None if weights is None else str(weights)},
+                facts={"model": base.name, "weights": None if weights is None else str(weights)}
+                | ({} if use_ema is None else {"use_ema": use_ema}),
                 eval_limit=eval_limit, keep=keep, log_steps=log_steps, device=on, seed=seed,
                 workers=decoders(on) if workers is None else workers,
             )  # fmt: skip
