@@ -139,7 +139,9 @@ def check(commands, tmp_path, environment):
     assert "━" not in err, "no progress bars in a log"
     assert max(map(len, out.decode(errors="replace").splitlines())) > 80, "a log has no 80 columns"
     scores = [
-        json.loads((Path(commands[name][commands[name].index("--output") + 1]) / "results.jsonl").open().readline())
+        json.loads(
+            (Path(commands[name][commands[name].index("--output") + 1]) / "results.jsonl").read_text().splitlines()[0]
+        )
         for name in ("eval, own", "eval, own weights")
     ]
     assert scores[0]["weights"] == scores[1]["weights"], "by its card, and as a file for the model that it was made of"
