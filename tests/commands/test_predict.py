@@ -1,6 +1,8 @@
 """`predict` on several files, long sounds, and models of timm; `eval` of several models."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -46,6 +48,17 @@ def test_every_bad_file_is_named_and_costs_the_others_nothing(run, tiny_root, tm
         assert name in result.stderr
     entries = json.loads(run("predict", "tiny_image.test", *given, "--json", code=2).stdout)
     assert ["error" in entry for entry in entries] == [False, True, True, True, False]
+
+
+def test_a_name_that_is_no_utf8_is_printed(run, tiny_root, tmp_path):
+    good, bad = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.png", b"bad caf\xe9.png"))
+    shutil.copy(next((tiny_root / "image").rglob("*.png")), good)
+    bad.write_text("no picture")
+    result = run("predict", "tiny_image.test", good, bad, "--json", code=2)
+    assert [entry["file"] for entry in json.loads(result.stdout.encode())] == [
+        str(tmp_path / name) for name in ("caf\\xe9.png", "bad caf\\xe9.png")
+    ]
+    assert result.stderr.encode().count(b"bad caf\\xe9.png") == 2
 
 
 def test_a_sound_is_told_how_much_of_it_was_heard(run, tiny_root):

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -243,3 +245,30 @@ def test_model_and_data_that_do_not_belong_together(tiny_zoo, images):
         check_data(data, model, protocol)
     with pytest.raises(DataError):
         open_dataset(images / "val" / "ant", cards.dataset_card("tiny_things"))
+
+
+def test_what_was_left_out_is_counted_and_told(run, tmp_path, caplog):
+    """A stream that states nothing is scored as it is, and what of it is damaged is said."""
+    (tmp_path / "val" / "x").mkdir(parents=True)
+    for name in ("whole", "damaged"):
+        path = tmp_path / "val" / "x" / f"{name}.aac"
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("aac", rate=16000, layout="mono")
+            noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 32000)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            resampler = av.AudioResampler(format="fltp", layout="mono", rate=16000, frame_size=1024)
+            for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                file.mux(stream.encode(part))
+            file.mux(stream.encode(None))
+    content = bytearray(path.read_bytes())
+    content[4000:4400] = bytes(400)
+    path.write_bytes(content)
+    for workers in ("0", "1"):
+        caplog.clear()
+        result = run("sound_folder", "--data", tmp_path, "--workers", workers, "--json")
+        report = json.loads(result.stdout)
+        assert (report["good"], len(report["repaired"])) == (2, 1)
+        assert "damaged.aac: skipped" in report["repaired"][0]
+        assert "1 files are damaged in parts" in caplog.text
+    assert "damaged in parts, which were left out" in run("sound_folder", "--data", tmp_path).stdout

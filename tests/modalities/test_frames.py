@@ -1,5 +1,6 @@
 """Decoding of videos: the frames asked for, whatever the codec, the container and the decoder."""
 
+import gc
 import math
 import struct
 import sys
@@ -107,9 +108,10 @@ def test_sampled_frames_agree_with_pyav(write_video, every_frame, video_spec, vi
 
 def test_the_decoder_is_the_quicker_one(write_video, every_frame):
     pytest.importorskip("decord")
-    path = write_video(frames=30)
-    expected = every_frame(path)
-    for wanted, by_decord in (([3, 4, 5, 6, 7, 20], False), ([3, 20], True)):
+    small, large = write_video("small.mp4", 30), write_video("large.mp4", 30, size=(400, 640))
+    many, few = [3, 4, 5, 6, 7, 20], [3, 20]
+    for path, wanted, by_decord in ((large, many, False), (large, few, True), (small, many, True), (small, few, True)):
+        expected = every_frame(path)
         reader = video.read(path)
         assert np.array_equal(reader.frames(wanted).numpy(), expected[wanted])
         assert (reader.decoder == "decord") == by_decord
@@ -181,3 +183,17 @@ def test_rate_and_count(write_video):
     reader = video.read(write_video(frames=33, rate=12))
     assert (reader.num_frames, reader.fps) == (33, 12.0)
     assert video.read(write_video("a.avi", 20, codec="mjpeg", pix_fmt="yuvj420p", rate=8)).fps == 8.0
+
+
+def test_frames_are_let_go(write_video, monkeypatch):
+    """Without a garbage collection, which frames in a cycle would wait for."""
+    monkeypatch.setenv(_video_frames.VARIABLE, "pyav")
+    path = write_video(frames=60)
+    turn_track(path, 90)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in video.read(path).stream(range(60)):
+            assert sum(type(item) is av.VideoFrame for item in gc.get_objects()) < 8
+    finally:
+        gc.enable()

@@ -72,6 +72,8 @@ def _show(report: dict[str, Any]) -> None:
         show(f"{fault['kind']}: {fault['reason']}")
     if len(faults) > SHOWN:
         show(f"and {len(faults) - SHOWN} more: --json or --output FILE names them all")
+    if repaired := report["repaired"]:
+        show(f"damaged in parts, which were left out or stood in for: {len(repaired)} ({_some(repaired)})")
     if empty := report["empty_classes"]:
         show(f"classes without samples: {len(empty)} of {report['classes']} ({_some(empty)})")
     if unlisted := report["unlisted"]:

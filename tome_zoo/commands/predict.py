@@ -40,7 +40,7 @@ def predict(
     if protocol is not None:
         protocol_card(protocol)
     from tome_zoo import registry
-    from tome_zoo.errors import CardError, TomeZooError
+    from tome_zoo.errors import CardError, TomeZooError, printable
     from tome_zoo.system.devices import choose_device
 
     if weights is None:
@@ -59,7 +59,7 @@ def predict(
         except CardError:  # which no other file would mend
             raise
         except (TomeZooError, OSError) as error:
-            entry = {"file": str(file), "error": str(error)}
+            entry = {"file": printable(str(file)), "error": printable(str(error))}
             note(str(error))
         found.append(entry)
         if not as_json:
@@ -73,6 +73,7 @@ def predict(
 
 def _classify(model: Any, file: Path, top_k: int, protocol: str | None, *, windows: bool) -> dict[str, Any]:
     """What a model says of a file, as --json prints it."""
+    from tome_zoo.errors import printable
     from tome_zoo.evaluation.prediction import classify, classify_windows
 
     if windows:
@@ -80,9 +81,9 @@ def _classify(model: Any, file: Path, top_k: int, protocol: str | None, *, windo
         stretches = [
             {**item.spans[0]._asdict(), "predictions": [asdict(best) for best in item.predictions]} for item in found
         ]
-        return {"file": str(file), "seconds": found[0].duration, "windows": stretches}
+        return {"file": printable(str(file)), "seconds": found[0].duration, "windows": stretches}
     whole = classify(model, file, top_k, protocol=protocol)
-    entry: dict[str, Any] = {"file": str(file), "predictions": [asdict(best) for best in whole.predictions]}
+    entry: dict[str, Any] = {"file": printable(str(file)), "predictions": [asdict(best) for best in whole.predictions]}
     if whole.duration is not None:
         entry |= {"seconds": whole.duration, "spans": [span._asdict() for span in whole.spans]}
         entry["coverage"] = whole.coverage

@@ -39,6 +39,7 @@ class Check:
         listed: Samples of the split.
         checked: How many of them were looked at; the counts below are of these.
         faults: In the order of the samples.
+        repaired: What was left out or stood in for in files that can be scored although parts are damaged.
         classes: How many classes the data set has.
         empty_classes: Names, or else numbers, of classes without a sample in the split.
         unlisted: Files beside those of the split that no list names, relative to the root.
@@ -53,6 +54,7 @@ class Check:
     listed: int
     checked: int
     faults: tuple[Fault, ...]
+    repaired: tuple[str, ...]
     classes: int
     empty_classes: tuple[str, ...]
     unlisted: tuple[str, ...]
@@ -111,12 +113,15 @@ def check_data(
         CardError: If model, data set and protocol do not belong together.
     """
     indices = chosen_indices(len(data), limit)
-    faults = []
+    faults: list[Fault] = []
+    repaired: list[str] = []
     decoded = decode(data, indices, model, protocol, workers=workers, keep_views=False)
     for done, item in enumerate(decoded, 1):
         if item.reason is not None:
             sample = data.samples[item.index]
             faults.append(Fault(sample.id, _kind(sample.path), item.reason))
+        else:
+            repaired.extend(item.notes)
         if progress is not None:
             progress(done, len(indices))
     return Check(
@@ -129,6 +134,7 @@ def check_data(
         listed=len(data),
         checked=len(indices),
         faults=tuple(faults),
+        repaired=tuple(repaired),
         classes=data.num_classes,
         empty_classes=_empty_classes(data),
         unlisted=_unlisted(data),

@@ -12,6 +12,7 @@ from tome_zoo.data.dataset import Dataset
 from tome_zoo.data.stamp import Stamp, stamp
 from tome_zoo.data.workers import StartError, WorkerPool
 from tome_zoo.errors import CardError, MediaError, printable
+from tome_zoo.modalities._notes import collected_notes
 from tome_zoo.modalities.inputs import Span, Spec, ViewProtocol
 
 TIMEOUT = 900.0  # s, for one file; more than an hour of video at 10 x 3 views takes
@@ -28,12 +29,14 @@ class Decoded:
         views: [views, channels, ...], float32; None where it cannot be decoded, or where views were not kept.
         reason: Why it cannot be decoded; None where it can.
         stamp: Of the file, taken before it was read.
+        notes: What was left out or stood in for where it is damaged.
     """
 
     index: int
     views: Tensor | None
     reason: str | None
     stamp: Stamp
+    notes: tuple[str, ...] = ()
 
 
 def decode(
@@ -49,6 +52,8 @@ def decode(
 ) -> Iterator[Decoded]:
     """Decode samples, in the order of the indices; one bad file does not stop the others.
 
+    How many of them have damaged parts that were left out or stood in for is logged at the end.
+
     Args:
         dataset: Whose samples.
         indices: Which of them.
@@ -63,6 +68,21 @@ def decode(
         CardError: If model, data set and protocol do not belong together, which no other file would mend.
     """
     modalities.get(dataset.card.modality)
+    noted: list[str] = []
+    try:
+        for item in _decoded(dataset, indices, spec, protocol, workers, timeout, keep_views, pin_memory):
+            if item.notes and item.reason is None:
+                noted.append(item.notes[0])
+            yield item
+    finally:
+        if noted:
+            _log.warning("%d files are damaged in parts, which were left out or stood in for; %s", len(noted), noted[0])
+
+
+def _decoded(
+    dataset: Dataset, indices: Sequence[int], spec: Spec | None, protocol: ViewProtocol | None, workers: int,
+    timeout: float, keep_views: bool, pin_memory: bool,
+) -> Iterator[Decoded]:  # fmt: skip
     decoder = _Decoder(dataset, spec, protocol, keep_views)
     done = 0
     if workers > 0:
@@ -79,12 +99,12 @@ def decode(
         except StartError as error:
             _log.warning("no processes for decoding (%s): this one decodes, which takes longer", error)
     for index in indices[done:]:
-        (reason, before), views = decoder(index)
-        yield Decoded(index, views.pin_memory() if pin_memory and views is not None else views, reason, before)
+        told, views = decoder(index)
+        yield Decoded(index, views.pin_memory() if pin_memory and views is not None else views, *told)
 
 
 class _Decoder:
-    """Index -> ((reason, stamp), views); what processes that decode are given."""
+    """Index -> ((reason, stamp, notes), views); what processes that decode are given."""
 
     def __init__(self, dataset: Dataset, spec: Spec | None, protocol: ViewProtocol | None, keep_views: bool) -> None:
         self.paths = [sample.path for sample in dataset.samples]
@@ -92,7 +112,12 @@ class _Decoder:
         self.modality = dataset.card.modality
         self.spec, self.protocol, self.keep_views = spec, protocol, keep_views
 
-    def __call__(self, index: int) -> tuple[tuple[str | None, Stamp], Tensor | None]:
+    def __call__(self, index: int) -> tuple[tuple[str | None, Stamp, tuple[str, ...]], Tensor | None]:
+        with collected_notes() as notes:
+            reason, before, views = self._read(index)
+        return (reason, before, tuple(map(printable, notes))), views
+
+    def _read(self, index: int) -> tuple[str | None, Stamp, Tensor | None]:
         path = self.paths[index]
         before = stamp(path)
         try:
@@ -100,11 +125,11 @@ class _Decoder:
         except CardError:
             raise
         except (MediaError, OSError) as error:
-            return (printable(str(error)), before), None
+            return printable(str(error)), before, None
         except Exception as error:  # a decoder surprised by a damaged file must not end an evaluation of thousands
             _log.debug("%s: unexpected failure", path, exc_info=True)
-            return (printable(f"{path}: cannot be decoded ({type(error).__name__}: {error})"), before), None
-        return (None, before), views if self.keep_views else None
+            return printable(f"{path}: cannot be decoded ({type(error).__name__}: {error})"), before, None
+        return None, before, views if self.keep_views else None
 
     def _views(self, path: Path, span: Span | None) -> Tensor | None:
         modality = modalities.get(self.modality)

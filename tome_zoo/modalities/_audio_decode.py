@@ -1,6 +1,5 @@
 """Sound files: PyAV decodes, one channel of float32 comes out, block by block."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from einops import rearrange
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities import _wav
 from tome_zoo.modalities._container import best_stream, open_container, reason_of
+from tome_zoo.modalities._notes import note
 from tome_zoo.modalities._stated_length import check_container, check_length, check_packets, stated_seconds
 
 RATES = (1000, 768_000)  # Hz, what a sound file may claim
@@ -21,8 +21,6 @@ _LOUDEST = 2.0**31  # of floats, whose full scale is 1: whole numbers that were 
 _BLOCK = 1 << 16  # samples that are mixed at a time
 _STEPS = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "flt": 1, "dbl": 1}
 """Formats of samples, and their values from silence to full scale."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def _decoded(path: Path, channel: str, options: dict[str, str]) -> Iterator[Bloc
                 yield from mixer.add(frame)
         yield from mixer.flush()
     if damaged:
-        _logger.info("%s: skipped %d damaged packets", path, damaged)
+        note(f"{path}: skipped {damaged} damaged packets")
     check_packets(path, listed, packets, "sound")
     if count:
         check_length(path, stated, count / max(rate, 1))

@@ -16,7 +16,8 @@ from av.video.stream import VideoStream
 
 from tome_zoo.errors import MediaError
 from tome_zoo.modalities._container import open_container
-from tome_zoo.modalities._upright import rgb
+from tome_zoo.modalities._notes import note
+from tome_zoo.modalities._upright import Upright
 from tome_zoo.modalities._video_index import FrameIndex, bound_pixels, unreadable
 
 _FAR = 256  # frames: seek rather than decode what lies between
@@ -52,7 +53,7 @@ def first_frame_is_plain(path: Path, index: FrameIndex) -> bool:
 
 def _run(path: Path, index: FrameIndex, run: list[int]) -> Iterator[np.ndarray]:
     pending = deque(run)
-    rank, frame, stand_ins = -1, None, 0
+    rank, frame, stand_ins, rgb = -1, None, 0, Upright()
     try:
         for next_rank, next_frame in _decoded(path, index, run[0]):
             while pending and next_rank > pending[0]:
@@ -77,7 +78,7 @@ def _run(path: Path, index: FrameIndex, run: list[int]) -> Iterator[np.ndarray]:
         stand_ins += 1
         yield rgb(frame)
     if stand_ins:
-        _logger.info("%s: %d frames cannot be decoded, their neighbours stand in for them", path, stand_ins)
+        note(f"{path}: {stand_ins} frames cannot be decoded, their neighbours stand in for them")
 
 
 def _decoded(path: Path, index: FrameIndex, first: int) -> Iterator[tuple[int, av.VideoFrame]]:

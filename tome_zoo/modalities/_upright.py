@@ -8,13 +8,25 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 
-def rgb(frame: av.VideoFrame) -> np.ndarray:
-    """[height, width, 3], uint8, upright."""
-    picture = frame.to_ndarray(format="rgb24")
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
-        return np.ascontiguousarray(picture)
-    return np.ascontiguousarray(upright(picture, struct.unpack("=9i", bytes(data)[:36])))
+class Upright:
+    """Frames of one stream as pixels, upright.
+
+    Their display matrix is read only where their rotation changes: PyAV keeps frames whose side data were asked for
+    until garbage is collected, which would be all of a video.
+    """
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._matrix: tuple[int, ...] | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """[height, width, 3], uint8, upright."""
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            data = frame.side_data.get(Type.DISPLAYMATRIX)
+            self._matrix = None if data is None else struct.unpack("=9i", bytes(data)[:36])
+        picture = frame.to_ndarray(format="rgb24")
+        return np.ascontiguousarray(picture if self._matrix is None else upright(picture, self._matrix))
 
 
 def upright(picture: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:

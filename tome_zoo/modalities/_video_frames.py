@@ -1,6 +1,4 @@
-"""Frames of a video file: decoded by decord where few of them are wanted of a file that it can be trusted with, else
-by PyAV.
-"""
+"""Frames of a video file: decoded by decord where it can be trusted with it and is the quicker one, else by PyAV."""
 
 import logging
 import math
@@ -22,7 +20,9 @@ from tome_zoo.modalities._video_index import index_frames
 
 _logger = logging.getLogger(__name__)
 _BATCH = 16  # frames that decord decodes at a time
-_FEW = 6  # decord is quick at seeking, PyAV at turning frames into RGB: where more than a sixth are wanted, it wins
+# decord is quick at seeking, PyAV at turning large frames into RGB; it wins where over a sixth of those are wanted.
+_FEW = 6
+_SMALL = 640 * 360  # pixels
 DECODERS = ("auto", "decord", "pyav")
 VARIABLE = "TOME_ZOO_VIDEO_DECODER"
 
@@ -83,7 +83,7 @@ class Video:
     def stream(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Decode frames one by one, [height, width, 3], uint8; `indices` must ascend.
 
-        By decord where few frames of a trustworthy file are wanted, else by PyAV: the frames are the same.
+        By decord where a trustworthy file has small frames or few are wanted, else by PyAV: the frames are the same.
 
         Raises:
             MediaError: If they cannot be decoded, or an index is out of range.
@@ -91,8 +91,8 @@ class Video:
         if not indices or indices[0] < 0 or indices[-1] >= self.num_frames:
             raise MediaError(f"{self.path}: expected frame numbers 0 to {self.num_frames - 1}, got {list(indices)}")
         done = 0
-        few = self._choice == "decord" or len(indices) * _FEW <= self.num_frames
-        if self._use_decord and few:
+        quick = self._index.pixels <= _SMALL or len(indices) * _FEW <= self.num_frames
+        if self._use_decord and (quick or self._choice == "decord"):
             self.decoder = "decord"
             try:
                 for picture in self._decord_stream(indices):

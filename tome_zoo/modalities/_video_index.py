@@ -31,6 +31,7 @@ class FrameIndex:
         keys: (presentation, decoding) time of the frames at which decoding may begin; none where it is not known.
         time_base: Seconds of a unit of the stream.
         fps: Frames a second; None where nothing tells.
+        pixels: Of a frame.
         for_decord: Whether decord can be trusted: mp4 or webm of one video track, progressive, 8 bits, even sides and
             of modest size, an ordinary clock, nothing hidden, and key frames that are some and close what is before.
             Elsewhere it returns other frames than asked for, rounds them otherwise, or ends the process.
@@ -42,6 +43,7 @@ class FrameIndex:
     keys: tuple[tuple[int, int], ...]
     time_base: float
     fps: float | None
+    pixels: int
     for_decord: bool
 
 
@@ -163,7 +165,7 @@ def _index(container: Any, stream: Any, packets: list[_Packet], stored: int) -> 
         true = [packet for packet in packets if packet.true]
         keys = sorted((p.time, p.time if p.stored is None else p.stored) for p in true if p.time is not None)
     tracks = sum(other.type == "video" for other in container.streams)
-    shape = codec.format
+    shape, pixels = codec.format, codec.width * codec.height
     for_decord = (
         bool(keys)
         and tracks == 1
@@ -175,9 +177,9 @@ def _index(container: Any, stream: Any, packets: list[_Packet], stored: int) -> 
         and shape is not None
         and all(component.bits <= 8 for component in shape.components)
         and codec.width % 2 == codec.height % 2 == 0
-        and codec.width * codec.height <= _MODEST
+        and pixels <= _MODEST
     )
-    return FrameIndex(stream.index, len(packets), times, tuple(keys), float(time_base or 0), fps, for_decord)
+    return FrameIndex(stream.index, len(packets), times, tuple(keys), float(time_base or 0), fps, pixels, for_decord)
 
 
 def bound_pixels(stream: Any) -> None:
