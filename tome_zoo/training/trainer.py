@@ -26,9 +26,9 @@ from tome_zoo.training.model import build_model, prepare_model
 from tome_zoo.training.outcome import model_name, write_outcome
 from tome_zoo.training.plan import plan_training
 from tome_zoo.training.recipe import choose_recipe, with_settings
-from tome_zoo.training.run import Run, run_training
+from tome_zoo.training.run import TrainingRun, run_training
 
-ProgressCallback = Callable[[int, int, str], None]
+TrainingProgress = Callable[[int, int, str], None]
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def train(
     log_steps: int = 10,
     save_dtype: str = "float32",
     license: str | None = None,
-    progress: ProgressCallback | None = None,
+    progress: TrainingProgress | None = None,
     architecture: dict[str, Any] | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -168,7 +168,7 @@ def train(
                 workers=decoders(on) if workers is None else workers,
             )  # fmt: skip
             guide = None if teacher is None else _teacher(teacher, training, on)
-        run = Run.start(plan, network.to(on), guide, rank, fsdp=fsdp, compile=compile)
+        run = TrainingRun.start(plan, network.to(on), guide, rank, fsdp=fsdp, compile=compile)
         results, final = run_training(run, progress, DTYPES[save_dtype])
         with distributed.raise_together():
             new = model_name(base.name, output, name)
