@@ -24,7 +24,7 @@ __all__ = ["COMPILE_MODES", "BenchmarkSettings", "Record", "benchmark"]
 
 _RECOMPILATIONS = 256  # every model, r and batch size is a program of its own
 
-Progress = Callable[[int, int, str], None]  # cells done, of how many, which one is next
+BenchmarkProgress = Callable[[int, int, str], None]  # cells done, of how many, which one is next
 
 
 def benchmark(
@@ -32,7 +32,7 @@ def benchmark(
     *,
     overrides: Sequence[Mapping[str, Any]] = ({},),
     device: torch.device | str | None = None,
-    progress: Progress | None = None,
+    progress: BenchmarkProgress | None = None,
     **fields: Any,
 ) -> Iterator[list[Record]]:
     """Time models unmerged and merging, on random weights and synthetic inputs of their own shape.
@@ -64,7 +64,9 @@ def benchmark(
     return _run(found, settings, progress)
 
 
-def _run(found: Sequence[Subject], settings: BenchmarkSettings, progress: Progress | None) -> Iterator[list[Record]]:
+def _run(
+    found: Sequence[Subject], settings: BenchmarkSettings, progress: BenchmarkProgress | None
+) -> Iterator[list[Record]]:
     total, done = len(found) * len(settings.dtypes) * len(settings.batch_sizes), 0
     for subject, dtype in itertools.product(found, settings.dtypes):
         models: ModelPair | None = None
