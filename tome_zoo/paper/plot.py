@@ -40,7 +40,7 @@ def plot_table(card: TableCard, entries: Sequence[Entry], path: Path) -> Path:
     with rc_context(STYLE):
         lines = max(len(_labels(panel)) for panel in panels)
         height = 1.7 + 0.21 * lines if dots else 4.6
-        figure = NewFigure(figsize=((5.6 if dots else 5.2) * len(panels), height), layout="constrained")
+        figure = NewFigure(figsize=(max(7.2, 5.4 * len(panels)), height), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(card.title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
