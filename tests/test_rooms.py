@@ -13,6 +13,7 @@ ORDER = (  # from the top; what stands higher may import what stands lower
     "__main__",
     "commands",
     "app",
+    "paper",
     "benchmark",
     "demo",
     "reports",

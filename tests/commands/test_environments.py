@@ -138,10 +138,8 @@ def check(commands, tmp_path, environment):
     assert "Traceback" not in err
     assert "━" not in err, "no progress bars in a log"
     assert max(map(len, out.decode(errors="replace").splitlines())) > 80, "a log has no 80 columns"
-    scores = [
-        json.loads((Path(commands[name][commands[name].index("--output") + 1]) / "results.jsonl").open().readline())
-        for name in ("eval, own", "eval, own weights")
-    ]
+    folders = [commands[name][commands[name].index("--output") + 1] for name in ("eval, own", "eval, own weights")]
+    scores = [json.loads(Path(folder, "results.jsonl").read_text().splitlines()[0]) for folder in folders]
     assert scores[0]["weights"] == scores[1]["weights"], "by its card, and as a file for the model that it was made of"
     assert scores[0]["top1"] == scores[1]["top1"]
     assert all(f'"label": "{name}"' in out.decode(errors="replace") for name in ("ant", "bee", "cow", "dog"))

@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from tome_zoo.commands.app import app
@@ -38,6 +40,25 @@ def test_what_was_trained_is_evaluated_as_any_other(cards, data, tmp_path):
     )
     assert rows[0]["top1"] == pytest.approx(done["results"][1]["top1"])
     assert "holds a run already" in run("train", "tiny_image.test", *base, "--output", output, code=2).stderr
+
+
+def test_raw_or_averaged_weights_and_another_size(cards, data, tmp_path):
+    state = load_file(cards / "image.safetensors")
+    averaged = {key: 2 * value for key, value in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": averaged}, tmp_path / "both.pth")
+    torch.save(averaged, tmp_path / "averaged.pth")
+    rows = []
+    for file, *options in (("both", "--no-ema"), ("both", "--ema"), ("averaged",)):
+        out = tmp_path / f"{len(rows)}.npz"
+        run("embed", "tiny_image.test", data / "val", "-o", out, "--weights", tmp_path / f"{file}.pth",
+            "--set", "img_size=48", *options, "--cards", cards)  # fmt: skip
+        rows.append(np.load(out)["features"])
+    assert np.array_equal(rows[1], rows[2])
+    assert not np.allclose(rows[0], rows[1], atol=1e-3)
+    torch.save({"state_dict_ema": averaged}, tmp_path / "only.pth")
+    told = run("train", "tiny_image.test", "--data", data, "--output", tmp_path / "run", "--weights",
+               tmp_path / "only.pth", "--no-ema", "--cards", cards, code=2).stderr  # fmt: skip
+    assert "holds averaged weights only" in told
 
 
 def test_without_data_it_is_for_the_embedded_models(cards, tmp_path):

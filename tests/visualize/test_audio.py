@@ -11,7 +11,7 @@ import tome_zoo
 from tome_zoo import modalities, visualize
 from tome_zoo.visualize.audio import bin_position, heard_frames, sound_figure, spectrogram_panels
 from tome_zoo.visualize.listen import SILENCE, invert, mean_patches
-from tome_zoo.visualize.subject import Sample
+from tome_zoo.visualize.subject import DrawnView
 
 
 def test_groups_over_the_spectrogram_are_those_of_the_trace(models, drawings):
@@ -74,7 +74,7 @@ def test_axes_say_seconds_and_hertz(drawings):
 
 def test_padding_is_marked_only_where_there_is_some(drawings):
     drawing = drawings["audio"]
-    short = Sample("short", drawing.sample.view, waveform=drawing.sample.waveform[:16000])
+    short = DrawnView("short", drawing.sample.view, waveform=drawing.sample.waveform[:16000])
     assert heard_frames(drawing.subject, short) == (16000 - 400) // 160 + 1
     marked = sound_figure([(drawing.subject, short, drawing.groups)]).axes[0]
     (line,) = marked.lines

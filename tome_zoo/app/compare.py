@@ -38,7 +38,7 @@ class AtR:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AtBothR:
     """The same view unmerged and merged, and a picture of the groups of both."""
 
     unmerged: AtR
@@ -46,7 +46,7 @@ class Comparison:
     picture: Image.Image
 
 
-def compare(model: ZooModel, path: Path, r: R, prop_attn: bool) -> Comparison:
+def compare(model: ZooModel, path: Path, r: R, prop_attn: bool) -> AtBothR:
     """Look at one view of a file (its centre crop, the clip in its middle, its beginning) at r = 0 and at r.
 
     Args:
@@ -75,7 +75,7 @@ def compare(model: ZooModel, path: Path, r: R, prop_attn: bool) -> Comparison:
         )
         for at, milliseconds in zip(found, times, strict=True)
     )
-    return Comparison(unmerged, merged, draw(model, path, r=schedules).image)
+    return AtBothR(unmerged, merged, draw(model, path, r=schedules).image)
 
 
 def _time(model: ZooModel, view: torch.Tensor, schedules: list[R]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from tome_zoo import cards
-from tome_zoo.app.compare import Comparison, compare
+from tome_zoo.app.compare import AtBothR, compare
 from tome_zoo.app.models import Models, default_r, largest_r, schedule_of
 from tome_zoo.cards import ModelCard
 from tome_zoo.errors import TomeZooError
@@ -155,12 +155,12 @@ def _titles(examples: Mapping[str, Sequence[Path]], modality: str) -> list[tuple
     return [(f"{path.parent.name}/{path.name}", str(path)) for path in examples.get(modality, ())]
 
 
-def _picture(found: Comparison, r: int) -> str:
+def _picture(found: AtBothR, r: int) -> str:
     alt = f"The input, its {found.unmerged.n_tokens} tokens at r = 0, and its {found.merged.n_tokens} groups at r = {r}"
     return f'<img src="{data_uri(found.picture)}" alt="{alt}" style="width: 100%; border-radius: 6px">'
 
 
-def _figures(found: Comparison, r: int) -> str:
+def _figures(found: AtBothR, r: int) -> str:
     rows = (("r = 0", found.unmerged), (f"r = {r}", found.merged))
     body = "".join(
         f'<tr><th scope="row">{name}</th><td>{at.n_tokens}</td><td>{at.gmacs:.3g}</td><td>{at.milliseconds:.1f}</td>'

@@ -24,7 +24,7 @@ __all__ = ["COMPILE_MODES", "BenchmarkSettings", "Record", "benchmark"]
 
 _RECOMPILATIONS = 256  # every model, r and batch size is a program of its own
 
-Progress = Callable[[int, int, str], None]  # cells done, of how many, which one is next
+BenchmarkProgress = Callable[[int, int, str], None]  # cells done, of how many, which one is next
 
 
 def benchmark(
@@ -32,7 +32,7 @@ def benchmark(
     *,
     overrides: Sequence[Mapping[str, Any]] = ({},),
     device: torch.device | str | None = None,
-    progress: Progress | None = None,
+    progress: BenchmarkProgress | None = None,
     **fields: Any,
 ) -> Iterator[list[Record]]:
     """Time models unmerged and merging, on random weights and synthetic inputs of their own shape.
@@ -49,7 +49,7 @@ def benchmark(
         device: None means CUDA where there is a device, else the CPU.
         progress: Called with (cells done, cells in all, what comes next).
         **fields: Fields of `BenchmarkSettings`: r, batch_sizes, dtypes, threads, compile, train, checkpointing,
-            seconds, rounds.
+            explicit, reduction_share, seconds, rounds.
 
     Returns:
         As they are done, the records of each model, setting, dtype and batch size: "unmerged" first, then each r.
@@ -64,7 +64,9 @@ def benchmark(
     return _run(found, settings, progress)
 
 
-def _run(found: Sequence[Subject], settings: BenchmarkSettings, progress: Progress | None) -> Iterator[list[Record]]:
+def _run(
+    found: Sequence[Subject], settings: BenchmarkSettings, progress: BenchmarkProgress | None
+) -> Iterator[list[Record]]:
     total, done = len(found) * len(settings.dtypes) * len(settings.batch_sizes), 0
     for subject, dtype in itertools.product(found, settings.dtypes):
         models: ModelPair | None = None
@@ -117,8 +119,14 @@ def _cell(
         **environment(settings.device),
     }  # fmt: skip
     records = []
+    least = {
+        schedule.format(form.r): seen
+        for form, seen in zip(forms, timings, strict=True)
+        if form.r is not None and form.reducer == variants.DROP_LAST.name
+    }
     for form, seen in zip(forms, timings, strict=True):
         figures = _figures(subject, form, forms[0], seen, timings[0], batch_size)
+        figures["reduction_share"] = _reduction_share(form, seen, least)
         records.append(Record(**facts, **figures, first_call_seconds=seen.first if settings.compile else None))
     return records
 
@@ -128,8 +136,9 @@ def _figures(
 ) -> dict[str, Any]:
     """The fields of a record that belong to one form."""
     score = subject.score(form.r) if form.reducer == DEFAULT_REDUCER else None
+    kind = "dropping" if form.reducer == variants.DROP_LAST.name else "explicit" if form.explicit else "merging"
     found: dict[str, Any] = {
-        "variant": "unmerged" if form.r is None else "explicit" if form.explicit else "merging",
+        "variant": "unmerged" if form.r is None else kind,
         "r": None if form.r is None else schedule.format(form.r), "reducer": form.reducer,
         "status": seen.status, "reason": seen.reason, "attention": form.attention,
         "fast_path": form.fast_path,
@@ -153,6 +162,14 @@ def _figures(
         found |= {"speedup": timing.median(gains), "speedup_spread": timing.spread(gains)}
         found["of_limit"] = found["speedup"] / found["limit"]
     return found
+
+
+def _reduction_share(form: Variant, seen: StepTiming, least: Mapping[str, StepTiming]) -> float | None:
+    """Part of the time of a form that goes beyond dropping as many tokens."""
+    if form.r is None or not seen.ok or (floor := least.get(schedule.format(form.r))) is None:
+        return None
+    shares = timing.ratios(floor, seen)
+    return 1 - timing.median(shares) if shares else None
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Record:
         model: Name of the card, or timm's.
         source: "tome-zoo", "timm" or "torchvision": whose name it is.
         variant: "unmerged" is timm's own model, with which the others are compared; "merging" is ours, "explicit" is
-            merging with every step written out.
+            merging with every step written out, "dropping" the least that any reducer does.
         r: Merging schedule as the command line writes it; None for "unmerged".
         reducer: How tokens are reduced.
         overrides: Architecture fields that differ from the card's.
@@ -46,6 +46,7 @@ class Record:
         speedup: Time of "unmerged" over this one's, the median over the rounds.
         limit: Multiply-accumulates at r = 0 over those at r: the speed-up if time followed the arithmetic.
         of_limit: `speedup` / `limit`.
+        reduction_share: Part of the time that reducing takes: what is spent beyond dropping the last tokens unseen.
         score: Accuracy at this r that the card knows, in per cent; `metric` "top1" or "map", `score_source` "reported"
             or "measured". The benchmark's own weights are random.
         attention: The attention kernel of inference.
@@ -81,6 +82,7 @@ class Record:
     speedup_spread: float | None = None
     limit: float | None = None
     of_limit: float | None = None
+    reduction_share: float | None = None
     score: float | None = None
     metric: str | None = None
     score_source: str | None = None

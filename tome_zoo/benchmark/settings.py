@@ -30,6 +30,7 @@ class BenchmarkSettings:
         train: Time a training step instead of inference.
         checkpointing: Recompute activations in the backward pass.
         explicit: Also time merging as the paper writes it down (`tome_zoo.benchmark.explicit`), at each r.
+        reduction_share: Also time dropping the last r tokens, at each r: what a reducer takes beyond that is its share.
         seconds: Of timed rounds for each model, dtype and batch size.
         rounds: Exactly so many rounds instead.
     """
@@ -44,6 +45,7 @@ class BenchmarkSettings:
     train: bool = False
     checkpointing: bool = False
     explicit: bool = False
+    reduction_share: bool = False
     seconds: float = 10.0
     rounds: int | None = None
 

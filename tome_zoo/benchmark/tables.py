@@ -19,6 +19,7 @@ def table(records: Sequence[Record]) -> Table:
     first = records[0]
     compiled = any(record.first_call_seconds is not None for record in records)
     scored = any(record.score is not None for record in records)
+    shared = any(record.reduction_share is not None for record in records)
     made = FoldingTable(
         title=Text(f"{first.title}: {first.setting}", style="bold"),
         caption=Text(caption(records)),
@@ -30,7 +31,7 @@ def table(records: Sequence[Record]) -> Table:
     made.add_column("\nmodel", overflow="fold")
     names = ["tokens\nleft", "\nGMACs", "ms\na batch", "\nspread", "samples\n/s", "speed-\nup", "\nspread"]
     names += ["MACs\nlimit", "of the\nlimit", "peak\nMiB"]
-    names += ["first\ncall s"] * compiled + [f"card's\n{_metrics(records)} %"] * scored
+    names += ["reducing\n% of ms"] * shared + ["first\ncall s"] * compiled + [f"card's\n{_metrics(records)} %"] * scored
     for name in names:
         made.add_column(name, justify="right", no_wrap=True)
     for record in records:
@@ -46,6 +47,7 @@ def table(records: Sequence[Record]) -> Table:
             format_percent(record.of_limit),
             "-" if record.peak_mib is None else f"{record.peak_mib:,.0f}",
         ]
+        cells += [format_percent(record.reduction_share)] * shared
         cells += [format_number(record.first_call_seconds)] * compiled
         cells += ["-" if record.score is None else f"{record.score:.2f}"] * scored
         explicit = ", explicit" * (record.variant == "explicit")

@@ -13,7 +13,7 @@ from tome_zoo.benchmark import models, timing
 from tome_zoo.benchmark.explicit import explicit
 from tome_zoo.benchmark.models import Cost, ModelPair, Subject
 from tome_zoo.benchmark.settings import BenchmarkSettings
-from tome_zoo.merge import DEFAULT_REDUCER
+from tome_zoo.merge import DEFAULT_REDUCER, Reducer, ReducerInputs, Reduction
 from tome_zoo.schedule import R, resolve
 from tome_zoo.system.compiler import require_compiler
 from tome_zoo.system.devices import DTYPES
@@ -54,6 +54,8 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
         return None, [Variant(r, status=status, reason=reason) for r in (None, *schedules)]
     if built.merging is not None:
         forms += [_merging(built.merging, r, built.shape, name) for name in settings.reducers for r in schedules]
+        if settings.reduction_share:
+            forms += [_merging(built.merging, r, built.shape, DROP_LAST) for r in schedules if r != 0]
         if settings.explicit:
             written_out = explicit(built.merging)
             forms += [replace(_merging(written_out, r, built.shape), explicit=True) for r in schedules]
@@ -71,10 +73,24 @@ def prepare(subject: Subject, dtype: str, settings: BenchmarkSettings) -> tuple[
     return built, forms
 
 
-def _merging(model: MergingVisionTransformer, r: R, shape: tuple[int, ...], reducer: str = DEFAULT_REDUCER) -> Variant:
+def _drop_last(inputs: ReducerInputs, r: int, protected: int) -> Reduction:
+    """The least that any reduction does: the first tokens are copied, whatever they say."""
+    batch, n_tokens, _ = inputs.x.shape
+    kept = torch.arange(n_tokens - r, device=inputs.x.device).expand(batch, -1)
+    assign = torch.arange(n_tokens, device=inputs.x.device).clamp(max=n_tokens - r - 1).expand(batch, -1)
+    return Reduction(assign, n_tokens - r, keep=kept)
+
+
+DROP_LAST = Reducer("drop the last", _drop_last)
+
+
+def _merging(
+    model: MergingVisionTransformer, r: R, shape: tuple[int, ...], chosen: str | Reducer = DEFAULT_REDUCER
+) -> Variant:
+    reducer = chosen if isinstance(chosen, str) else chosen.name
     try:
         form = patching.share_parameters(model)
-        form.reducer = reducer
+        form.reducer = chosen
         cost = models.cost(form, r, shape)
         form.r = r
     except Exception as error:

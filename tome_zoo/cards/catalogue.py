@@ -207,10 +207,10 @@ def model_card(name: str) -> ModelCard:
     if name in known:
         return known[name]
     if name in baseline_cards():
+        library = baseline_cards()[name].library
         raise UnsupportedModelError(
             f"{name} is a baseline, which has no tokens to merge at any r: `tome-zoo bench` times it beside merging "
-            "models, `tome-zoo info` says what was reported of it; its weights are with "
-            f"{baseline_cards()[name].library}"
+            f"models, `tome-zoo info` says what was reported of it; its weights are with {library}"
         )
     from tome_zoo.cards import timm_models  # imports torch
 

@@ -13,6 +13,7 @@ from tome_zoo.commands import (
     embed,
     evaluate,
     explore,
+    paper,
     predict,
     predictions,
     report,
@@ -62,6 +63,7 @@ app.command("eval")(evaluate.eval_command)
 app.command("check-data")(check_data.check_data)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
+app.command("paper")(paper.paper)
 app.command("explore")(explore.explore)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)

@@ -48,6 +48,9 @@ def bench(
     explicit: Annotated[
         bool, typer.Option("--explicit", help="Also time merging with every step written out, softmax included.")
     ] = False,
+    reduction_share: Annotated[
+        bool, typer.Option("--reduction-share", help="Also tell which part of the time reducing takes.")
+    ] = False,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time to take for each model, dtype and batch size.")] = 10.0,
     rounds: Annotated[int | None, typer.Option(min=1, help="Exactly so many rounds instead.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU.")] = None,
@@ -75,7 +78,8 @@ def bench(
             chosen, r=schedules, overrides=overrides, reducers=reducer or ["bipartite"], batch_sizes=batch_size,
             dtypes=[item.value for item in dtype],
             device=device, threads=threads, compile=None if mode is None else mode.value, train=train,
-            checkpointing=checkpointing, explicit=explicit, seconds=seconds, rounds=rounds, progress=progress,
+            checkpointing=checkpointing,
+            explicit=explicit, reduction_share=reduction_share, seconds=seconds, rounds=rounds, progress=progress,
         )  # fmt: skip
         for cell in cells:
             found += cell

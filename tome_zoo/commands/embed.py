@@ -14,14 +14,17 @@ from tome_zoo.commands.options import (
     DatasetName,
     Device,
     Dtype,
+    Ema,
     Name,
     OneDtype,
     Protocol,
     Schedules,
+    Settings,
     Split,
     Weights,
     Workers,
     parse_schedules,
+    read_one_setting,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ def embed(
     workers: Workers = None,
     device: Device = None,
     weights: Weights = None,
+    settings: Settings = None,
+    ema: Ema = None,
     cards: Cards = None,
     verbose: Verbose = 0,
     as_json: Json = False,
@@ -80,13 +85,14 @@ def embed(
     from tome_zoo.training import features
     from tome_zoo.training.probe import probe as fit
 
+    shape = read_one_setting(settings or []) | ({} if ema is None else {"use_ema": ema})
     first = distributed.current_rank().rank == 0
     options: dict[str, Any] = {
         "protocol": protocol, "batch_size": batch_size, "dtype": dtype.value, "workers": workers,
         "device": choose_device(device),
     }  # fmt: skip
     with progress_bar(name, hidden=not first) as progress, sigterm_as_ctrl_c():
-        model = registry.create_model(name, pretrained=True, weights=weights)
+        model = registry.create_model(name, pretrained=True, weights=weights, **shape)
         kind = dataset_card(dataset or card.dataset)
         if probe is not None and data is not None:
             train, test = (open_dataset(data, kind, part, data_format) for part in ("train", split))

@@ -12,8 +12,10 @@ from tome_zoo.commands.options import (
     DatasetName,
     Device,
     Dtype,
+    Ema,
     Name,
     Protocol,
+    Reducer,
     Schedules,
     Weights,
     Workers,
@@ -45,6 +47,7 @@ def train(
         RMode | None,
         typer.Option(help="The first r; each for a part of the run; one drawn a step  [default: random, if several]"),
     ] = None,
+    reducer: Reducer = None,
     recipe: Annotated[str | None, typer.Option(help="Another recipe than the model's own.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Views a forward of each process.")] = None,
@@ -59,6 +62,7 @@ def train(
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")] = False,
     weights: Weights = None,
+    ema: Ema = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     teacher: Annotated[str | None, typer.Option(help="A model whose outputs are learnt too, unmerged.")] = None,
     dataset: DatasetName = None,
@@ -94,9 +98,10 @@ def train(
     output = Path("runs", name) if output is None else output
     shape = {"img_size": img_size, "num_frames": num_frames}
     options: dict[str, Any] = {
-        "r": schedules, "r_mode": r_mode and r_mode.value, "recipe": recipe, "epochs": epochs,
+        "r": schedules, "r_mode": r_mode and r_mode.value, "reducer": reducer, "recipe": recipe, "epochs": epochs,
         "batch_size": batch_size, "accum": accum, "lr": lr, "dtype": dtype and dtype.value, "compile": compile,
         "checkpointing": checkpointing, "fsdp": fsdp, "resume": resume, "weights": weights,
+        "use_ema": ema,
         "start": "scratch" if from_scratch else None, "teacher": teacher, "protocol": protocol, "eval_r": tried,
         "eval_limit": eval_limit, "evaluations": evaluations, "checkpoint_steps": checkpoint_steps, "keep": keep,
         "name": model_name, "architecture": {key: value for key, value in shape.items() if value is not None},

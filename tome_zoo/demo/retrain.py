@@ -7,7 +7,7 @@ from tome_zoo import cards
 from tome_zoo.data.dataset import open_dataset
 from tome_zoo.demo import COUNTS, MODELS, write_data
 from tome_zoo.errors import DataError
-from tome_zoo.training.trainer import ProgressCallback, TrainResult, train
+from tome_zoo.training.trainer import TrainingProgress, TrainResult, train
 
 
 def retrain(
@@ -15,7 +15,7 @@ def retrain(
     output: str | Path,
     *,
     data: str | Path | None = None,
-    progress: ProgressCallback | None = None,
+    progress: TrainingProgress | None = None,
     **options: Any,
 ) -> TrainResult:
     """Train an embedded model from nothing.
@@ -39,7 +39,7 @@ def retrain(
     return train(name, root, output=output, progress=progress, **settings)
 
 
-def _write_split(dataset: str, root: Path, split: str, progress: ProgressCallback | None) -> None:
+def _write_split(dataset: str, root: Path, split: str, progress: TrainingProgress | None) -> None:
     """Write a split of a demo data set if it is not there."""
     card = cards.dataset_card(dataset)
     place = root / card.splits[split][0]

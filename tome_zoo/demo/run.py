@@ -12,7 +12,7 @@ from tome_zoo.evaluation.results import RESULTS, Result
 from tome_zoo.reports import plot, tables
 from tome_zoo.reports.page.write import write_results_page
 
-Progress = Callable[[int, int, str], None]
+DemoProgress = Callable[[int, int, str], None]
 MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
 
 
@@ -44,7 +44,7 @@ def run_demo(
     device: str | None = None,
     batch_size: int = 32,
     limit: int | None = None,
-    progress: Progress | None = None,
+    progress: DemoProgress | None = None,
 ) -> Demo:
     """Write the validation data, evaluate each model at every r of its card, draw the trade-off, and write a page.
 
@@ -90,5 +90,5 @@ def run_demo(
     )
 
 
-def _with_description(progress: Progress | None, description: str) -> Callable[[int, int], None] | None:
+def _with_description(progress: DemoProgress | None, description: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(done, total, description)

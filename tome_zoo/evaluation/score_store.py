@@ -133,7 +133,7 @@ class ScoreStore:
         self.flush()
         self._remove_read()
 
-    def write_classes(self, names: Sequence[str]) -> None:
+    def write_class_names(self, names: Sequence[str]) -> None:
         """Note the names of the classes, in the order of the scores."""
         if self.folder is not None:
             with atomic_write(self.folder / CLASSES) as file:
@@ -209,8 +209,8 @@ def read_key(folder: Path) -> ScoreKey:
         raise DataError(f"{folder}: expected a folder of scores with a {KEY} ({error})") from None
 
 
-def read_classes(folder: Path) -> tuple[str, ...]:
-    """The names that `write_classes` noted; none where it did not."""
+def read_class_names(folder: Path) -> tuple[str, ...]:
+    """The names that `write_class_names` noted; none where it did not."""
     try:
         return tuple(map(str, json.loads((folder / CLASSES).read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError):

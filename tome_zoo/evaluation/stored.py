@@ -7,7 +7,7 @@ from tome_zoo import cards
 from tome_zoo.data.dataset import Dataset, open_dataset
 from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.evaluation.results import RESULTS, Result, read_results
-from tome_zoo.evaluation.score_store import read_classes
+from tome_zoo.evaluation.score_store import read_class_names
 
 
 def find_stored(folder: str | Path, *, model: str | None = None, r: str | None = None) -> Iterator[tuple[Result, Path]]:
@@ -56,7 +56,7 @@ def open_scored(result: Result, scores: Path) -> Dataset:
     """
     try:
         card = cards.dataset_card(result.dataset)
-        if card.labels is None and (names := read_classes(scores)):
+        if card.labels is None and (names := read_class_names(scores)):
             card = card.model_copy(update={"classes": names, "num_classes": len(names)})
         return open_dataset(result.root, card, result.split)
     except TomeZooError as error:

@@ -56,7 +56,7 @@ def collect_results(
             if output is not None:
                 run.store.replace(found)
                 if plan.data.card.labels is None:  # which classes there are, the model or the folders say
-                    run.store.write_classes(plan.data.labels)
+                    run.store.write_class_names(plan.data.labels)
             results.append(_summarise(plan, run, share, found, counted, reasons))
         except (DataError, OSError) as error:
             fault = fault or error

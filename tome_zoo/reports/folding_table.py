@@ -41,10 +41,17 @@ class FoldingTable(Table):
     def _groups(self, console: Console, options: ConsoleOptions) -> list[list[Column]]:
         """The columns of each part, those that say what a row is left out."""
         without_end = options.update(width=UNLIMITED)
+
+        def fits(columns: Sequence[Column]) -> bool:
+            tried = self._part(columns, options.max_width, with_texts=True)
+            return Measurement.get(console, without_end, tried).maximum <= options.max_width
+
+        others = self.columns[self.keys :]
+        if fits(others):
+            return [others]
         groups: list[list[Column]] = [[]]
-        for column in self.columns[self.keys :]:
-            tried = self._part([*groups[-1], column], options.max_width, with_texts=True)
-            if groups[-1] and Measurement.get(console, without_end, tried).maximum > options.max_width:
+        for column in others:
+            if groups[-1] and not fits([*groups[-1], column]):
                 groups.append([])
             groups[-1].append(column)
         return groups

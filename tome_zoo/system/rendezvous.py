@@ -77,8 +77,8 @@ def join(rank: Rank, round_number: int) -> dist.Store:
         What `init_process_group` takes as its store; all ranks have reached it.
 
     Raises:
-        TomeZooError: If some do not come within `PATIENCE`, or the store of `torchrun` within `AGENT_PATIENCE`; it names
-            them.
+        TomeZooError: If some do not come within `PATIENCE`, or the store of `torchrun` within `AGENT_PATIENCE`; it
+            names them.
     """
     begin = time.monotonic()
     address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"

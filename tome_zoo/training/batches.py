@@ -29,7 +29,7 @@ Parts = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
-class Failure:
+class UnreadableFile:
     """A sample that could not be read, and why."""
 
     id: str
@@ -50,7 +50,7 @@ class TrainingBatch:
     views: Tensor
     targets: Tensor
     ids: tuple[tuple[str, ...], ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[UnreadableFile, ...]
 
 
 class ViewLoader:
@@ -137,7 +137,7 @@ def training_batches(
             torch.cat([views for _, _, views in items]),
             targets,
             tuple(tuple(data.samples[index].id for index, _ in part) for part in parts),
-            tuple(Failure(data.samples[index].id, reason) for index, reason in failed.items()),
+            tuple(UnreadableFile(data.samples[index].id, reason) for index, reason in failed.items()),
         )
 
 

@@ -29,6 +29,7 @@ def build_model(
     recipe: RecipeCard,
     *,
     weights: str | Path | None = None,
+    use_ema: bool | None = None,
     protocol: str | None = None,
     seed: int = 0,
     **overrides: Any,
@@ -43,6 +44,7 @@ def build_model(
         data: What it is trained on.
         recipe: Where it starts from, and its drop path, dropout and masking.
         weights: A file or URL instead of the card's.
+        use_ema: Of raw and averaged weights in a file, whether to take the averaged ones; None does as timm does.
         protocol: Name of the protocol that scores it; None takes the card's if it suits the data.
         seed: Of fresh weights.
         **overrides: Fields of `Architecture`.
@@ -62,7 +64,7 @@ def build_model(
             )
             init_weights(model, torch.Generator().manual_seed(derive(seed, "weights")))
         else:
-            model = _pretrained(name, weights, recipe, overrides)
+            model = _pretrained(name, weights, recipe, {"use_ema": use_ema, **overrides})
     return prepare_model(model, data, recipe, protocol=protocol, seed=seed)
 
 
@@ -77,6 +79,7 @@ def prepare_model(
             nn.init.zeros_(model.head.bias)
     if recipe.prop_attn is not None:
         model.prop_attn = recipe.prop_attn
+    model.reducer = recipe.reducer
     attach_card(model, _card_for(model, data, protocol))
     model.head_drop = nn.Dropout(recipe.dropout)
     drop = (recipe.time_patch_drop, recipe.frequency_patch_drop)

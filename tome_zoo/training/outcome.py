@@ -10,6 +10,7 @@ import torch
 from tome_zoo import cards, schedule
 from tome_zoo.cards.schema import Measured, ModelCard
 from tome_zoo.evaluation.results import Result
+from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.registry import ZooModel
 from tome_zoo.system.files import atomic_write
 from tome_zoo.training.curves import draw_curves
@@ -103,10 +104,11 @@ def _measured(result: Result) -> dict[str, Any]:
 
 def _told(plan: TrainingPlan) -> str:
     texts = [schedule.format(r) for r in plan.recipe.r]
+    how = "" if plan.recipe.reducer == DEFAULT_REDUCER else f", tokens reduced by {plan.recipe.reducer}"
     if plan.recipe.r_mode == "constant":
-        return f"= {texts[0]}"
+        return f"= {texts[0]}{how}"
     kind = "drawn for every step from" if plan.recipe.r_mode == "random" else "by parts of the run"
-    return f"{kind} {', '.join(texts)}"
+    return f"{kind} {', '.join(texts)}{how}"
 
 
 def _readme(plan: TrainingPlan, card: ModelCard, name: str, results: Sequence[Result], license: str) -> str:

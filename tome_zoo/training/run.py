@@ -21,7 +21,7 @@ from tome_zoo.schedule import R
 from tome_zoo.system import distributed
 from tome_zoo.system.distributed import Rank
 from tome_zoo.training import parallel
-from tome_zoo.training.batches import Failure, training_batches
+from tome_zoo.training.batches import UnreadableFile, training_batches
 from tome_zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from tome_zoo.training.draws import RankDraws
 from tome_zoo.training.engine import Engine, grad_scaler
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A run as it stands.
 
     Attributes:
@@ -58,7 +58,7 @@ class Run:
     @classmethod
     def start(
         cls, plan: TrainingPlan, model: ZooModel, teacher: nn.Module | None, rank: Rank, *, fsdp: bool, compile: bool
-    ) -> "Run":
+    ) -> "TrainingRun":
         """Wrap the model, and go on from the last checkpoint if there is one.
 
         Raises:
@@ -133,12 +133,12 @@ class Run:
 
 
 def run_training(
-    run: Run, progress: Callable[[int, int, str], None] | None, dtype: torch.dtype
+    run: TrainingRun, progress: Callable[[int, int, str], None] | None, dtype: torch.dtype
 ) -> tuple[list[Result], ZooModel]:
     """Do all steps that are left.
 
     Args:
-        run: From `Run.start`.
+        run: From `TrainingRun.start`.
         progress: Called with (steps done, steps in all, loss and score in words).
         dtype: To which the final weights are rounded before they are scored.
 
@@ -190,13 +190,13 @@ def run_training(
     return results, final
 
 
-def _note(run: Run, failure: Failure) -> None:
+def _note(run: TrainingRun, failure: UnreadableFile) -> None:
     if failure.id not in run.failures:
         run.failures[failure.id] = failure.reason
         _log.warning("%s is left out: %s", failure.id, failure.reason)
 
 
-def _evaluate(run: Run, history: History | None) -> str:
+def _evaluate(run: TrainingRun, history: History | None) -> str:
     """Evaluate in the middle of a run; the scores in words."""
     plan = run.plan
     model = run.copy_of_model()
@@ -213,7 +213,7 @@ def _evaluate(run: Run, history: History | None) -> str:
     return f", {results[0].metric} " + " / ".join(f"{result.score:.1f}" for result in results)
 
 
-def _final_results(run: Run, model: ZooModel, history: History | None) -> list[Result]:
+def _final_results(run: TrainingRun, model: ZooModel, history: History | None) -> list[Result]:
     plan = run.plan
     if plan.validation is None:
         return []
@@ -224,7 +224,7 @@ def _final_results(run: Run, model: ZooModel, history: History | None) -> list[R
     return results
 
 
-def _scores(run: Run, model: ZooModel, r: tuple[R, ...], limit: int | None) -> list[Result]:
+def _scores(run: TrainingRun, model: ZooModel, r: tuple[R, ...], limit: int | None) -> list[Result]:
     plan = run.plan
     if plan.validation is None:
         raise AssertionError("there is nothing to evaluate on")

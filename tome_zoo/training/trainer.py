@@ -26,9 +26,9 @@ from tome_zoo.training.model import build_model, prepare_model
 from tome_zoo.training.outcome import model_name, write_outcome
 from tome_zoo.training.plan import plan_training
 from tome_zoo.training.recipe import choose_recipe, with_settings
-from tome_zoo.training.run import Run, run_training
+from tome_zoo.training.run import TrainingRun, run_training
 
-ProgressCallback = Callable[[int, int, str], None]
+TrainingProgress = Callable[[int, int, str], None]
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ def train(
     data_format: str | None = None,
     protocol: str | None = None,
     weights: str | Path | None = None,
+    use_ema: bool | None = None,
     teacher: ZooModel | str | None = None,
     name: str | None = None,
     batch_size: int | None = None,
@@ -87,7 +88,7 @@ def train(
     log_steps: int = 10,
     save_dtype: str = "float32",
     license: str | None = None,
-    progress: ProgressCallback | None = None,
+    progress: TrainingProgress | None = None,
     architecture: dict[str, Any] | None = None,
     **settings: Any,
 ) -> TrainResult:
@@ -111,6 +112,7 @@ def train(
         data_format: How the data lie on disk; None finds out.
         protocol: Name of the protocol that scores; None takes the model card's if it suits the data.
         weights: For a name: a file or URL to start from instead of the card's weights.
+        use_ema: Of raw and averaged weights in that file, whether to take the averaged ones; None does as timm does.
         teacher: A model or name whose outputs are learnt too; it does not merge.
         name: Of the new model; None makes one of the architecture and the folder's name.
         batch_size: Views a forward of each rank; None fits the recipe's batch.
@@ -150,20 +152,23 @@ def train(
             training, held_out = _open(data, dataset or base.dataset, split, data_format, validation)
             on = choose_device(device)
             if isinstance(model, str):
-                options = {"weights": weights, "protocol": protocol, "seed": seed, **(architecture or {})}
-                network = build_model(model, training, chosen, **options)
+                network = build_model(
+                    model, training, chosen, weights=weights, use_ema=use_ema, protocol=protocol, seed=seed,
+                    **(architecture or {}),
+                )  # fmt: skip
             else:
                 network = prepare_model(model, training, chosen, protocol=protocol, seed=seed)
             plan = plan_training(
                 network, chosen, training, held_out, output,
                 ranks=rank.world_size, batch_size=batch_size, accum=accum,
                 eval_r=None if eval_r is None else tuple(eval_r), checkpoint_steps=checkpoint_steps,
-                facts={"model": base.name, "weights": None if weights is None else str(weights)},
+                facts={"model": base.name, "weights": None if weights is None else str(weights)}
+                | ({} if use_ema is None else {"use_ema": use_ema}),
                 eval_limit=eval_limit, keep=keep, log_steps=log_steps, device=on, seed=seed,
                 workers=decoders(on) if workers is None else workers,
             )  # fmt: skip
             guide = None if teacher is None else _teacher(teacher, training, on)
-        run = Run.start(plan, network.to(on), guide, rank, fsdp=fsdp, compile=compile)
+        run = TrainingRun.start(plan, network.to(on), guide, rank, fsdp=fsdp, compile=compile)
         results, final = run_training(run, progress, DTYPES[save_dtype])
         with distributed.raise_together():
             new = model_name(base.name, output, name)

@@ -10,7 +10,7 @@ from tome_zoo.modalities.audio import WINDOW
 from tome_zoo.visualize.image import caption, titles
 from tome_zoo.visualize.paint import Fill, Painted, fill_size, group_means, heat, outlined
 from tome_zoo.visualize.sheet import INK
-from tome_zoo.visualize.subject import Sample, Subject, log_mel
+from tome_zoo.visualize.subject import DrawnView, Subject, log_mel
 from tome_zoo.visualize.token_groups import Groups
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _TICKS = (100, 250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
 
 
 def spectrogram_panels(
-    subject: Subject, sample: Sample, found: Sequence[Groups], fill: Fill = "mean"
+    subject: Subject, sample: DrawnView, found: Sequence[Groups], fill: Fill = "mean"
 ) -> list[tuple[Painted, str, str]]:
     """The spectrogram, then each of the groups: (picture, title, caption); time runs to the right.
 
@@ -49,14 +49,14 @@ def spectrogram_panels(
     return panels
 
 
-def render_sound(subject: Subject, sample: Sample, found: Sequence[Groups], fill: Fill = "mean") -> Image.Image:
+def render_sound(subject: Subject, sample: DrawnView, found: Sequence[Groups], fill: Fill = "mean") -> Image.Image:
     """The panels of `spectrogram_panels` below each other, as pixels."""
     figure = sound_figure([(subject, sample, found)], fill)
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # type: ignore[attr-defined]
 
 
-def sound_figure(sounds: Sequence[tuple[Subject, Sample, Sequence[Groups]]], fill: Fill = "mean") -> "Figure":
+def sound_figure(sounds: Sequence[tuple[Subject, DrawnView, Sequence[Groups]]], fill: Fill = "mean") -> "Figure":
     """A matplotlib figure of one or several sounds; each pixel of a picture is one of the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -89,7 +89,7 @@ def sound_figure(sounds: Sequence[tuple[Subject, Sample, Sequence[Groups]]], fil
     return figure
 
 
-def heard_frames(subject: Subject, sample: Sample) -> int:
+def heard_frames(subject: Subject, sample: DrawnView) -> int:
     """Frames of the view that hold sound; the rest is padding."""
     settings: Any = subject.spec.input
     shift = int(settings.sample_rate * settings.frame_shift / 1000)
@@ -111,7 +111,7 @@ def bin_position(frequency: float, sample_rate: int, n_bins: int) -> float:
     return float((mel(frequency) - lowest) / (highest - lowest) * (n_bins + 1) - 0.5)
 
 
-def _label(axes: "Axes", subject: Subject, sample: Sample, size: tuple[int, int]) -> None:
+def _label(axes: "Axes", subject: Subject, sample: DrawnView, size: tuple[int, int]) -> None:
     """Ticks in seconds and Hz, and where the sound ends and padding begins."""
     settings: Any = subject.spec.input
     frames, n_bins = sample.view.shape[1:]

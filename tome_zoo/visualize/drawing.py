@@ -19,7 +19,7 @@ from tome_zoo.visualize.image import image_panels
 from tome_zoo.visualize.page import section
 from tome_zoo.visualize.paint import Fill, legend
 from tome_zoo.visualize.sheet import Panel, sheet
-from tome_zoo.visualize.subject import Sample, Subject, read_sample, subject_of
+from tome_zoo.visualize.subject import DrawnView, Subject, read_sample, subject_of
 from tome_zoo.visualize.token_groups import Groups, groups_by_block
 from tome_zoo.visualize.video import clip_panels, strip_scale, strips
 
@@ -38,7 +38,7 @@ class Drawing:
     """
 
     subject: Subject
-    sample: Sample
+    sample: DrawnView
     groups: tuple[Groups, ...]
     fill: Fill
 

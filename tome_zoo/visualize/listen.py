@@ -17,7 +17,7 @@ from torchaudio.compliance import kaldi
 
 from tome_zoo.modalities.audio import WINDOW
 from tome_zoo.visualize.audio import LOWEST, heard_frames
-from tome_zoo.visualize.subject import Sample, Subject, log_mel
+from tome_zoo.visualize.subject import DrawnView, Subject, log_mel
 from tome_zoo.visualize.token_groups import Groups
 
 PREEMPHASIS = 0.97  # Kaldi's
@@ -25,7 +25,7 @@ SILENCE = float(np.log(np.finfo(np.float32).eps))  # Kaldi's floor of log energi
 _INVERSE_STEPS, _PHASE_STEPS = 30, 32
 
 
-def heard(subject: Subject, sample: Sample) -> Tensor:
+def heard(subject: Subject, sample: DrawnView) -> Tensor:
     """The stretch of the sound that the model hears, float32 `[samples]`."""
     if sample.waveform is None:
         raise ValueError(f"expected a sound, got {sample.name} without one")
@@ -33,7 +33,7 @@ def heard(subject: Subject, sample: Sample) -> Tensor:
     return sample.waveform[: window + (heard_frames(subject, sample) - 1) * shift]
 
 
-def left_over(subject: Subject, sample: Sample, groups: Groups) -> Tensor:
+def left_over(subject: Subject, sample: DrawnView, groups: Groups) -> Tensor:
     """What is left of that stretch, float32 `[samples]`, as long as `heard` gives it."""
     frames = heard_frames(subject, sample)
     levels = mean_patches(log_mel(subject, sample.view), groups)[:frames]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tome_zoo.visualize.paint import Fill
 from tome_zoo.visualize.sheet import Panel
-from tome_zoo.visualize.subject import Sample, Subject
+from tome_zoo.visualize.subject import DrawnView, Subject
 from tome_zoo.visualize.token_groups import Groups
 
 
@@ -19,7 +19,7 @@ class Pictures(Protocol):
         """The model."""
 
     @property
-    def sample(self) -> Sample:
+    def sample(self) -> DrawnView:
         """The drawn view of the file."""
 
     @property

@@ -59,7 +59,7 @@ def subject_of(model: nn.Module) -> Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class DrawnView:
     """One view of a file.
 
     Attributes:
@@ -77,7 +77,7 @@ class Sample:
     coverage: str = ""
 
 
-def read_sample(subject: Subject, source: Any, rate: float | None = None) -> Sample:
+def read_sample(subject: Subject, source: Any, rate: float | None = None) -> DrawnView:
     """The drawn view of a file: its centre crop, the clip in its middle, its beginning.
 
     Args:
@@ -98,7 +98,7 @@ def read_sample(subject: Subject, source: Any, rate: float | None = None) -> Sam
             own = media.fps if subject.protocol.sampling == "strided" and media.fps else settings.target_fps
             playing = own / settings.sampling_rate
     waveform = media if subject.modality == "audio" else None
-    return Sample(_name(source), view, waveform, playing, part)
+    return DrawnView(_name(source), view, waveform, playing, part)
 
 
 def central_view(subject: Subject, source: Any) -> Tensor:

@@ -65,6 +65,7 @@ class RecipeCard(Card):
         r_mode: "constant": the first; "scheduled": each for an equal part of the epochs, in order; "random": one is
             drawn for every step.
         prop_attn: Whether attention weighs tokens by size; None takes the model card's.
+        reducer: How tokens are reduced, by name.
         distill_weight: Share of the teacher in the loss, if there is one; `distill_temperature` softens both.
         dtype: Of the forward (autocast); weights stay float32.
         checkpointing: Compute activations again instead of keeping them.
@@ -124,6 +125,7 @@ class RecipeCard(Card):
     r: tuple[R, ...] = (0,)
     r_mode: Literal["constant", "scheduled", "random"] = "constant"
     prop_attn: bool | None = None
+    reducer: str = "bipartite"
     distill_weight: Probability = 0.5
     distill_temperature: Positive = 1.0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -14,7 +14,7 @@ from tome_zoo import cards, registry, schedule
 from tome_zoo.errors import TomeZooError
 from tome_zoo.evaluation.results import Result
 from tome_zoo.visualize.image import image_panels
-from tome_zoo.visualize.subject import Sample, read_sample, subject_of
+from tome_zoo.visualize.subject import DrawnView, read_sample, subject_of
 from tome_zoo.visualize.token_groups import Groups, groups
 from tome_zoo.visualize.video import clip_panels
 from tome_zoo.weights.fetch import find_cached
@@ -63,7 +63,7 @@ class Illustrator:
         left = [item.n_tokens for item in found]
         return pictures[0], list(zip(pictures[1:], left, strict=True))
 
-    def _images(self, sample: Sample, found: Sequence[Groups]) -> list[Image.Image]:
+    def _images(self, sample: DrawnView, found: Sequence[Groups]) -> list[Image.Image]:
         """The input and the groups at each r."""
         if self.subject.modality == "audio":
             from tome_zoo.visualize.audio import spectrogram_panels
