@@ -6,9 +6,11 @@ import pytest
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
+from timm.utils import AttentionExtract
 from treatments import changes, hooks, libraries
 from treatments.bench import TREATMENTS, Bench
 
+from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.transformer.patching import patch
 from tome_zoo.transformer.paths import attention_path, called_as_modules, describe_fast_path
 
@@ -98,6 +100,20 @@ def test_compiled(name):
     y, _ = treated(patch(make("class token"), 4), name, compiled=True)
     expected, _ = treated(patch(make("class token"), 4), name)
     torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_symbolic_tracing_is_timms_at_r_0_and_refused_where_tokens_merge():
+    def extracted(model):
+        for block in model.blocks:
+            block.attn.fused_attn = False
+        return AttentionExtract(model, method="fx")(inputs())
+
+    expected = extracted(make("class token"))
+    found = extracted(patch(make("class token")))
+    assert found.keys() == expected.keys() != set()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    with pytest.raises(UnsupportedModelError, match=r"torch\.fx.*set r = 0, or use hooks"):
+        extracted(patch(make("class token"), 4))
 
 
 def test_enough_treatments():

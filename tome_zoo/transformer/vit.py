@@ -8,6 +8,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import feature_take_indices
 from torch import Tensor
 
+from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import DEFAULT_REDUCER, AnyReducer
 from tome_zoo.merge import unmerge as unmerge_tokens
 from tome_zoo.schedule import R
@@ -78,11 +79,12 @@ class MergingVisionTransformer(MergingBlocksBase):
             options = {"options": {"freezing": True}, **options}
         super().compile(**{"fullgraph": True, "dynamic": False, **options})
 
-    def forward(self, x: Tensor, *mask: Any, **masks: Any) -> Tensor:
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Logits `[batch, classes]` of a batch of inputs; arguments of timm's forward are for `r = 0` only."""
         if not any(self._schedule):
-            return super().forward(x, *mask, **masks)
-        _refuse_masks(*mask, *masks.values())
+            return super().forward(x, attn_mask, is_causal)
+        _refuse_symbols(x)
+        _refuse_masks(attn_mask, is_causal)
         tokens = self._embed(x)
         if self.why_not_prefix_only(tokens):
             tokens, size, _ = self._forward_blocks(tokens)
@@ -92,30 +94,37 @@ class MergingVisionTransformer(MergingBlocksBase):
         return self.forward_head(self.norm(tokens), size=unit_size(tokens))
 
     def forward_features(
-        self, x: Tensor, *mask: Any, unmerge: bool = False, return_size: bool = False, **masks: Any
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        unmerge: bool = False,
+        return_size: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Tokens after the last block and its norm.
 
         Args:
             x: Inputs of the model.
-            *mask: Arguments of timm's `forward_features`, for `r = 0` only.
+            attn_mask: As timm's, for `r = 0` only.
+            is_causal: As timm's, for `r = 0` only.
             unmerge: Copy every merged token back to all positions it came from: the full grid, prefix in front.
             return_size: Also return how many original tokens each token holds.
-            **masks: As `mask`.
 
         Returns:
             `[batch, tokens left, channels]`, or with `unmerge` `[batch, tokens, channels]`; with `return_size` a pair
             with sizes, float32 `[batch, tokens left]` (with `unmerge`, ones).
         """
         if any(self._schedule):
-            _refuse_masks(*mask, *masks.values())
+            _refuse_symbols(x)
+            _refuse_masks(attn_mask, is_causal)
             embedded = self._embed(x)
             tokens, size, trace = self._forward_blocks(embedded, identity_trace(embedded) if unmerge else None)
             tokens = self.norm(tokens)
             if trace is not None:
                 tokens, size = unmerge_tokens(tokens, trace), None
         else:
-            tokens, size = super().forward_features(x, *mask, **masks), None
+            tokens, size = super().forward_features(x, attn_mask, is_causal), None
         if not return_size:
             return tokens
         return tokens, unit_size(tokens) if size is None else size
@@ -234,6 +243,14 @@ def _to_grid(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     axes = dict(zip("thw"[-len(shape) :], shape, strict=True))
     grid = " ".join(axes)
     return rearrange(x, f"b ({grid}) d -> b d {grid}", **axes).contiguous()
+
+
+def _refuse_symbols(x: Any) -> None:
+    if isinstance(x, torch.fx.Proxy):
+        raise UnsupportedModelError(
+            "torch.fx traces symbols, whose number of tokens merging cannot count: set r = 0, or use hooks (timm's "
+            "AttentionExtract(method='hook')) or torch.export"
+        )
 
 
 def _refuse_masks(*masks: Any) -> None:
