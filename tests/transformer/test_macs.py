@@ -96,8 +96,19 @@ def test_norms_count_five_for_each_element():
     assert count_macs(model, [2]).norm == 5 * 8 * (5 + 3 + 3 + 3 + 3)
 
 
-def test_a_hybrid_stem_is_refused():
-    with torch.device("meta"):
-        model = timm.create_model("vit_tiny_r_s16_p8_224")
+def test_a_stem_of_several_convolutions_is_counted():
+    model = timm.create_model("vit_tiny_r_s16_p8_224", img_size=64).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.patch_embed(torch.zeros(1, 3, 64, 64))
+    counted = count_macs(model)
+    stem = counter.get_total_flops() // 2
+    assert stem > 1e6
+    model.patch_embed.proj = torch.nn.Identity()
+    del model.patch_embed.backbone
+    model.patch_embed.img_size = None
     with pytest.raises(UnsupportedModelError, match="flop_counter"):
         count_macs(model)
+    plain = timm.create_model("vit_tiny_patch16_224", img_size=32)  # the same blocks on as many tokens
+    whole, rest = counted.matmul - stem, count_macs(plain)
+    assert counted.tokens == rest.tokens
+    assert whole == rest.matmul - 4 * plain.patch_embed.proj.weight.numel()

@@ -5,13 +5,16 @@ classifier, and the similarity matrix of the matching) and LayerNorm (5 for each
 biases and the moving of tokens do not. Every figure that the paper prints comes out to its last digit.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tome_zoo.errors import UnsupportedModelError
 from tome_zoo.merge import StepShape, get_reducer, merge_count
@@ -73,7 +76,7 @@ def count_macs(model: VisionTransformer, r: R | Sequence[int | float] | None = N
         r: Merging schedule, in any form of `schedule.resolve`; None takes the model's own, 0 for an unpatched one.
 
     Raises:
-        UnsupportedModelError: If the patches come from something else than one convolution (hybrid models).
+        UnsupportedModelError: If the patches are not made by convolutions of a stated input size.
         ScheduleError: If `r` is no schedule for the model.
     """
     r = getattr(model, "r", 0) if r is None else r
@@ -109,12 +112,24 @@ def count_macs(model: VisionTransformer, r: R | Sequence[int | float] | None = N
 
 def _patch_embedding(patch_embed: Any, n_patches: int) -> int:
     proj = getattr(patch_embed, "proj", None)
-    if hasattr(patch_embed, "backbone") or not isinstance(proj, nn.Conv2d | nn.Conv3d):
+    if isinstance(proj, nn.Conv2d | nn.Conv3d) and not hasattr(patch_embed, "backbone"):
+        return n_patches * proj.weight.numel()
+    return _stem(patch_embed)
+
+
+def _stem(patch_embed: Any) -> int:
+    """Convolutions of a stem that has several, as torch counts them; it runs on the meta device."""
+    first = next((m for m in patch_embed.modules() if isinstance(m, nn.Conv2d)), None)
+    size = getattr(patch_embed, "img_size", None)
+    if first is None or size is None:
         raise UnsupportedModelError(
-            f"count_macs knows patches that one convolution makes; {type(patch_embed).__name__} is none. "
-            "Count such a model with torch.utils.flop_counter"
+            f"count_macs knows patches that convolutions make of a stated img_size; {type(patch_embed).__name__} has "
+            "none. Count such a model with torch.utils.flop_counter"
         )
-    return n_patches * proj.weight.numel()
+    stem = copy.deepcopy(patch_embed).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        stem(torch.empty(1, first.in_channels, *size, device="meta"))
+    return int(counter.get_total_flops()) // 2  # a multiplication and an addition each
 
 
 def _linears(module: nn.Module, n_tokens: int) -> int:
