@@ -49,11 +49,11 @@ def test_times_of_a_variable_rate_count(write_video):
 def test_stretches_that_are_not_there_are_refused(write_sound, write_video, tmp_path):
     for modality, path in (("audio", write_sound("a.wav", np.zeros(16000))), ("video", write_video(frames=25))):
         with pytest.raises(MediaError, match="ends before 3 s"):
-            modalities.read(modality, path, None, Span(3, 4))
+            modalities.get(modality).read(path, span=Span(3, 4))
     with pytest.raises(MediaError, match="an image has no stretch"):
-        modalities.read("image", tmp_path / "a.png", None, Span(0, 1))
+        modalities.get("image").read(tmp_path / "a.png", span=Span(0, 1))
     with pytest.raises(MediaError, match=r"lasts 10\.0 ms"):
-        modalities.read("audio", write_sound("b.wav", np.zeros(16000)), None, Span(0.1, 0.11))
+        modalities.get("audio").read(write_sound("b.wav", np.zeros(16000)), span=Span(0.1, 0.11))
 
 
 @pytest.mark.parametrize("n_views", [1, 3])

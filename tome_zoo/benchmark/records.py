@@ -1,6 +1,5 @@
 """What a benchmark found: a record for each model, setting and r, and its files `bench.jsonl` and `bench.csv`."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 import tome_zoo
 from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.system import devices, jsonl
-from tome_zoo.system.files import atomic_write, locked
+from tome_zoo.system.files import atomic_write, locked, write_csv
 from tome_zoo.system.provenance import now
 
 JSONL = "bench.jsonl"
@@ -143,8 +142,9 @@ def append(folder: str | Path, records: Iterable[Record]) -> Path:
     """
     path = Path(folder) / JSONL
     jsonl.append(path, (record.to_json() for record in records))
-    with locked(path.with_name(CSV)):
-        _write_csv(read(path), path.with_name(CSV))
+    table = path.with_name(CSV)
+    with locked(table), atomic_write(table) as file:
+        write_csv(file, [field.name for field in fields(Record)], map(_cells, read(path)))
     return path
 
 
@@ -159,13 +159,9 @@ def read(path: str | Path) -> list[Record]:
     return jsonl.read(path, Record.from_json, "record", "tome-zoo bench --output")
 
 
-def _write_csv(records: Iterable[Record], path: Path) -> None:
-    with atomic_write(path) as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Record)], lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            overrides = " ".join(f"{key}={_plain(value)}" for key, value in record.overrides.items())
-            writer.writerow({**record.to_json(), "overrides": overrides, "input": _plain(record.input or ())})
+def _cells(record: Record) -> dict[str, Any]:
+    overrides = " ".join(f"{key}={_plain(value)}" for key, value in record.overrides.items())
+    return {**record.to_json(), "overrides": overrides, "input": _plain(record.input or ())}
 
 
 def _plain(value: Any) -> str:

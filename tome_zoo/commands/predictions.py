@@ -1,10 +1,9 @@
 """`predictions`: what a model said of each sample of an evaluation, and how well it told each class."""
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +26,7 @@ def predictions(
 ) -> None:
     """Write a table of every sample's target and prediction, or of every class, from the scores `eval` has stored."""
     from tome_zoo.evaluation import class_table, sample_table
+    from tome_zoo.system.files import write_csv
 
     if output is not None and output.suffix not in (".csv", ".parquet"):
         fail(f"expected a file .csv or .parquet, got {output}")
@@ -36,18 +36,18 @@ def predictions(
     else:
         columns, rows = sample_table.COLUMNS, list(sample_table.sample_rows(folder, model=model, r=r))
     if output is None:
-        _write_csv(sys.stdout, columns, rows)
+        write_csv(sys.stdout, columns, rows)
         return
     _write(output, columns, rows)
     note(f"written: {output} ({len(rows)} rows)")
 
 
 def _write(output: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
-    from tome_zoo.system.files import atomic_write
+    from tome_zoo.system.files import atomic_write, write_csv
 
     if output.suffix == ".csv":
         with atomic_write(output) as text:
-            _write_csv(text, columns, rows)
+            write_csv(text, columns, rows)
         return
     try:
         import pyarrow
@@ -56,9 +56,3 @@ def _write(output: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -> 
         fail("a .parquet file needs pyarrow: pip install pyarrow, or write a .csv file")
     with atomic_write(output, "wb") as file:
         parquet.write_table(pyarrow.Table.from_pylist(rows), file)
-
-
-def _write_csv(file: IO[str], columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)

@@ -133,11 +133,11 @@ class _Decoder:
 
     def _views(self, path: Path, span: Span | None) -> Tensor | None:
         modality = modalities.get(self.modality)
-        if self.spec is not None and self.protocol is not None and span is None:
+        if self.spec is None or self.protocol is None:
+            media = modality.read(path, span=span)
+            if self.modality == "video":
+                media.frames(sorted({0, media.num_frames // 2, media.num_frames - 1}))
+            return None
+        if span is None:
             return modality.load(path, self.spec, self.protocol)
-        media = modalities.read(self.modality, path, self.spec, span)
-        if self.spec is not None and self.protocol is not None:
-            return modality.views(media, self.spec, self.protocol)
-        if self.modality == "video":
-            media.frames(sorted({0, media.num_frames // 2, media.num_frames - 1}))
-        return None
+        return modality.views(modality.read(path, self.spec, span=span), self.spec, self.protocol)

@@ -88,3 +88,39 @@ def write_data(
         if progress is not None:
             progress(done, count)
     return root
+
+
+def write_missing_data(
+    name: str, root: str | Path, split: str, *, progress: Callable[[int, int, str], None] | None = None
+) -> None:
+    """Write a split of a demo data set, if it is not there.
+
+    Args:
+        name: "shapes", "motions" or "sounds".
+        root: Folder of the data set.
+        split: "train" or "val".
+        progress: Called with (samples written, samples in all, what is written).
+
+    Raises:
+        DataError: If what lies there is not the whole split.
+    """
+    from tome_zoo import cards  # this function alone needs them, and they take a while to import
+    from tome_zoo.data.dataset import open_dataset
+
+    card = cards.dataset_card(name)
+    place = Path(root) / card.splits[split][0]
+    if not place.exists():
+        write_data(name, root, split=split, progress=with_description(progress, f"writing {name} {split}"))
+    found = len(open_dataset(root, card, split))
+    if found != COUNTS[name][split]:
+        raise DataError(
+            f"expected {COUNTS[name][split]} samples of split {split!r} in {place}, found {found}, as an "
+            "interrupted run may leave them: remove them to have them written anew"
+        )
+
+
+def with_description(
+    progress: Callable[[int, int, str], None] | None, description: str
+) -> Callable[[int, int], None] | None:
+    """A callback of (done, of how many) that tells another one doing what as well."""
+    return None if progress is None else lambda done, total: progress(done, total, description)

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tome_zoo import cards
-from tome_zoo.data.dataset import open_dataset
-from tome_zoo.demo import COUNTS, MODELS, write_data
+from tome_zoo.demo import COUNTS, MODELS, write_missing_data
 from tome_zoo.errors import DataError
 from tome_zoo.training.trainer import TrainingProgress, TrainResult, train
 
@@ -34,25 +32,6 @@ def retrain(
         raise DataError(f"no embedded model is named {name!r}; there are {', '.join(MODELS)}")
     root = Path(output) / "data" if data is None else Path(data)
     for split in COUNTS[MODELS[name]]:
-        _write_split(MODELS[name], root, split, progress)
+        write_missing_data(MODELS[name], root, split, progress=progress)
     settings = {"save_dtype": "float16", "license": "Apache-2.0", **options}
     return train(name, root, output=output, progress=progress, **settings)
-
-
-def _write_split(dataset: str, root: Path, split: str, progress: TrainingProgress | None) -> None:
-    """Write a split of a demo data set if it is not there."""
-    card = cards.dataset_card(dataset)
-    place = root / card.splits[split][0]
-    if not place.exists():
-
-        def told(done: int, total: int) -> None:
-            if progress is not None:
-                progress(done, total, f"writing {dataset} {split}")
-
-        write_data(dataset, root, split=split, progress=told)
-    found = len(open_dataset(root, card, split))
-    if found != COUNTS[dataset][split]:
-        raise DataError(
-            f"expected {COUNTS[dataset][split]} samples of split {split!r} in {place}, found {found}, as an "
-            "interrupted run may leave them: remove them to have them written anew"
-        )

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tome_zoo import cards
-from tome_zoo.demo import write_data
+from tome_zoo.demo import MODELS, with_description, write_data
 from tome_zoo.evaluation import evaluator
 from tome_zoo.evaluation.results import RESULTS, Result
 from tome_zoo.reports import plot, tables
 from tome_zoo.reports.page.write import write_results_page
 
 DemoProgress = Callable[[int, int, str], None]
-MODELS = ("demo_image.shapes", "demo_video.motions", "demo_audio.sounds")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Demo:
 def run_demo(
     output: str | Path = "tome-zoo-demo",
     *,
-    models: Sequence[str] = MODELS,
+    models: Sequence[str] = tuple(MODELS),
     device: str | None = None,
     batch_size: int = 32,
     limit: int | None = None,
@@ -66,7 +65,7 @@ def run_demo(
     for name in models:
         card = cards.model_card(name)
         root = write_data(
-            card.dataset, output / "data" / card.dataset, progress=_with_description(progress, f"{card.dataset}: data")
+            card.dataset, output / "data" / card.dataset, progress=with_description(progress, f"{card.dataset}: data")
         )
         results += evaluator.evaluate(
             name,
@@ -78,7 +77,7 @@ def run_demo(
             output=output,
             resume=False,  # a demonstration shows speeds of now
             time_timm=True,
-            progress=_with_description(progress, name),
+            progress=with_description(progress, name),
         )
     return Demo(
         results=results,
@@ -88,7 +87,3 @@ def run_demo(
         page_file=write_results_page(results, output, output / "report.html"),
         seconds=time.monotonic() - begin,
     )
-
-
-def _with_description(progress: DemoProgress | None, description: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(done, total, description)

@@ -44,6 +44,22 @@ def pending(chosen: Sequence[int], size: int, done: Sequence[set[int]]) -> list[
     return found
 
 
+def own_batches(
+    chosen: Sequence[int], size: int, done: Sequence[set[int]], rank: Rank
+) -> tuple[list[Batch], list[Sequence[set[int]]]]:
+    """This rank's turns of the batches that no rank has done, and what each rank has; all ranks ask together.
+
+    Args:
+        chosen: As of `pending`; likewise `size`.
+        size: Samples a batch.
+        done: At each r the samples that this rank has.
+        rank: This process.
+    """
+    done_by_rank = distributed.all_gather(done)
+    done_by_any = [set[int]().union(*theirs) for theirs in zip(*done_by_rank, strict=True)]
+    return pending(chosen, size, done_by_any)[rank.rank :: rank.world_size], done_by_rank
+
+
 def share_out(plan: Plan, done: Sequence[set[int]], rank: Rank) -> tuple[list[Batch], list[set[str]]]:
     """What this rank has to do, and what only it has; all ranks ask together.
 
@@ -55,9 +71,7 @@ def share_out(plan: Plan, done: Sequence[set[int]], rank: Rank) -> tuple[list[Ba
     Returns:
         Its batches, and at each r the ids of samples that it alone has scores of, or it as the first of several ranks.
     """
-    done_by_rank = distributed.all_gather(done)
-    done_by_any = [set[int]().union(*theirs) for theirs in zip(*done_by_rank, strict=True)]
-    batches = pending(plan.chosen, plan.samples_per_batch, done_by_any)[rank.rank :: rank.world_size]
+    batches, done_by_rank = own_batches(plan.chosen, plan.samples_per_batch, done, rank)
     before = done_by_rank[: rank.rank]
     only_here = [
         {plan.data.samples[i].id for i in own.difference(*(theirs[n] for theirs in before))}

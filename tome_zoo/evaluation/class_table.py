@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from tome_zoo.evaluation import metrics
-from tome_zoo.evaluation.results import Result
-from tome_zoo.evaluation.score_store import read_scores
-from tome_zoo.evaluation.stored import class_names, find_stored, open_scored
+from tome_zoo.evaluation.stored import Stored, read_stored
 
 COLUMNS = ("model", "r", "protocol", "class", "samples", "accuracy", "average_precision", "auc", "d_prime")
 
@@ -24,19 +22,16 @@ def class_rows(folder: str | Path, *, model: str | None = None, r: str | None = 
     Raises:
         DataError: If there are no such results, or their scores or data are gone.
     """
-    for result, scores in find_stored(folder, model=model, r=r):
-        yield from _rows_of(result, scores)
+    for stored in read_stored(folder, model=model, r=r):
+        yield from _rows_of(stored)
 
 
-def _rows_of(result: Result, folder: Path) -> Iterator[dict[str, Any]]:
-    ids, scores = read_scores(folder)
-    dataset = open_scored(result, folder)
-    targets: dict[str, Any] = {sample.id: sample.target for sample in dataset.samples}
-    known = [row for row, sample in enumerate(ids) if sample in targets]
-    chosen, scores = [targets[ids[row]] for row in known], scores[known]
+def _rows_of(stored: Stored) -> Iterator[dict[str, Any]]:
+    result, scores = stored.result, stored.scores
+    targets: Any = stored.targets  # of one class each, or of several
     figures: dict[str, Any]
-    if dataset.card.multi_label:
-        table = metrics.multi_hot(chosen, scores.shape[1])
+    if stored.multi_label:
+        table = metrics.multi_hot(targets, scores.shape[1])
         areas = metrics.aucs(scores, table)
         counts = table.sum(axis=0)
         figures = {
@@ -45,10 +40,9 @@ def _rows_of(result: Result, folder: Path) -> Iterator[dict[str, Any]]:
             "d_prime": np.array([metrics.d_prime(area) for area in areas]),
         }
     else:
-        counts = np.bincount(chosen, minlength=scores.shape[1])
-        figures = {"accuracy": metrics.class_accuracies(scores, chosen)}
-    names = class_names(dataset, scores.shape[1])
+        counts = np.bincount(targets, minlength=scores.shape[1])
+        figures = {"accuracy": metrics.class_accuracies(scores, targets)}
     for c in np.flatnonzero(counts).tolist():
         told = {name: float(values[c]) for name, values in figures.items() if np.isfinite(values[c])}
         about = {"model": result.model, "r": result.r, "protocol": result.protocol}
-        yield dict.fromkeys(COLUMNS) | about | {"class": names[c], "samples": int(counts[c])} | told
+        yield dict.fromkeys(COLUMNS) | about | {"class": stored.names[c], "samples": int(counts[c])} | told

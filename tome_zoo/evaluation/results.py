@@ -1,7 +1,5 @@
 """What an evaluation found, and its files: `results.jsonl`, one line a (model, r), and the same as `results.csv`."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 from tome_zoo import schedule
 from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.system import jsonl
-from tome_zoo.system.files import atomic_write, locked
+from tome_zoo.system.files import atomic_write, locked, write_csv
 
 RESULTS = "results.jsonl"
 TABLE = "results.csv"
@@ -162,13 +160,8 @@ def append_results(folder: str | Path, results: Iterable[Result]) -> Path:
 def write_table(folder: str | Path) -> Path:
     """Write `results.csv`: every line of `results.jsonl` with every field as a column."""
     path = Path(folder) / TABLE
-    with locked(path):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [item.name for item in fields(Result)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(_cells, read_results(folder)))
-        with atomic_write(path) as file:
-            file.write(text.getvalue())
+    with locked(path), atomic_write(path) as file:
+        write_csv(file, [item.name for item in fields(Result)], map(_cells, read_results(folder)))
     return path
 
 

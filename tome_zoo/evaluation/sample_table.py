@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from tome_zoo.evaluation import metrics
-from tome_zoo.evaluation.results import Result
-from tome_zoo.evaluation.score_store import read_scores
-from tome_zoo.evaluation.stored import class_names, find_stored, open_scored
+from tome_zoo.evaluation.stored import Stored, read_stored
 
 COLUMNS = ("model", "r", "protocol", "id", "target", "prediction", "score", "correct")
 
@@ -30,19 +28,14 @@ def sample_rows(folder: str | Path, *, model: str | None = None, r: str | None =
     Raises:
         DataError: If there are no such results, or their scores or data are gone.
     """
-    for result, scores in find_stored(folder, model=model, r=r):
-        yield from _rows_of(result, scores)
+    for stored in read_stored(folder, model=model, r=r):
+        yield from _rows_of(stored)
 
 
-def _rows_of(result: Result, folder: Path) -> Iterator[dict[str, Any]]:
-    ids, scores = read_scores(folder)
-    dataset = open_scored(result, folder)
-    names = class_names(dataset, scores.shape[1])
-    targets = {sample.id: sample.target for sample in dataset.samples}
-    known = [row for row, sample in enumerate(ids) if sample in targets]
-    probabilities = _probabilities(scores[known], dataset.card.multi_label)
-    for sample, row in zip([ids[row] for row in known], probabilities, strict=True):
-        target = targets[sample]
+def _rows_of(stored: Stored) -> Iterator[dict[str, Any]]:
+    result, names = stored.result, stored.names
+    probabilities = _probabilities(stored.scores, stored.multi_label)
+    for sample, target, row in zip(stored.ids, stored.targets, probabilities, strict=True):
         classes = (target,) if isinstance(target, int) else target
         best = int(row.argmax())
         yield {

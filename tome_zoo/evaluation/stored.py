@@ -1,13 +1,39 @@
 """What an evaluation has left, found again: its scores, and the data that they are of."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from tome_zoo import cards
 from tome_zoo.data.dataset import Dataset, open_dataset
+from tome_zoo.data.formats.split import Target
 from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.evaluation.results import RESULTS, Result, read_results
-from tome_zoo.evaluation.score_store import read_class_names
+from tome_zoo.evaluation.score_store import read_class_names, read_scores
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Scores of a result whose samples the data set still has.
+
+    Attributes:
+        result: The result.
+        ids: Of the samples.
+        targets: Class or classes of each.
+        scores: `[samples, classes]`.
+        names: Of the classes.
+        multi_label: Whether a sample may have several classes.
+    """
+
+    result: Result
+    ids: tuple[str, ...]
+    targets: tuple[Target, ...]
+    scores: NDArray[Any]
+    names: tuple[str, ...]
+    multi_label: bool
 
 
 def find_stored(folder: str | Path, *, model: str | None = None, r: str | None = None) -> Iterator[tuple[Result, Path]]:
@@ -30,6 +56,31 @@ def find_stored(folder: str | Path, *, model: str | None = None, r: str | None =
                 yield result, score_folder(path.parent, result)
     if not found:
         raise DataError(f"expected results{'' if model is None else f' of {model}'} below {folder}, found none")
+
+
+def read_stored(folder: str | Path, *, model: str | None = None, r: str | None = None) -> Iterator[Stored]:
+    """The scores of each result; arguments as of `find_stored`.
+
+    Raises:
+        DataError: If there are no such results, or their scores or data are gone.
+    """
+    for result, place in find_stored(folder, model=model, r=r):
+        yield _read(result, place)
+
+
+def _read(result: Result, folder: Path) -> Stored:
+    ids, scores = read_scores(folder)
+    data = open_scored(result, folder)
+    targets = {sample.id: sample.target for sample in data.samples}
+    known = [row for row, sample in enumerate(ids) if sample in targets]
+    return Stored(
+        result=result,
+        ids=tuple(ids[row] for row in known),
+        targets=tuple(targets[ids[row]] for row in known),
+        scores=scores[known],
+        names=class_names(data, scores.shape[1]),
+        multi_label=data.card.multi_label,
+    )
 
 
 def score_folder(folder: Path, result: Result) -> Path:

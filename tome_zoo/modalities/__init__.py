@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tome_zoo.errors import CardError, MediaError
+from tome_zoo.errors import CardError
 from tome_zoo.modalities.inputs import Span, Spec, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
@@ -22,8 +22,11 @@ NAMES = ("image", "video", "audio")
 class ModalityModule(Protocol):
     """What `image.py`, `video.py` and `audio.py` each offer."""
 
-    def read(self, path: str | Path, spec: Spec | None = None) -> Any:
-        """Open a file: an RGB image, a lazy video reader, or a waveform [samples], without a model at its own rate."""
+    def read(self, path: str | Path, spec: Spec | None = None, *, span: Span | None = None) -> Any:
+        """Open a file: an RGB image, a lazy video reader, or a waveform [samples], without a model at its own rate.
+
+        With a `span` only that stretch of a video or sound; an image has none.
+        """
 
     def views(self, media: Any, spec: Spec, protocol: ViewProtocol) -> "Tensor":
         """What the model sees of it, [views, channels, ...], float32."""
@@ -36,20 +39,6 @@ class ModalityModule(Protocol):
 
     def embed_layer(self, architecture: Architecture) -> Callable[..., Any]:
         """The tokenizer, for timm's `embed_layer=`."""
-
-
-def read(modality: str, path: str | Path, spec: Spec | None = None, span: Span | None = None) -> Any:
-    """A file, or a stretch of a video or sound, as its modality reads it.
-
-    Raises:
-        MediaError: If it cannot be read, or a stretch of an image is asked for.
-    """
-    if span is None:
-        return get(modality).read(path, spec)
-    if modality == "image":
-        raise MediaError(f"{path}: an image has no stretch of {span.start:g} to {span.end:g} s")
-    reader: Any = get(modality)
-    return reader.read(path, spec, span=span)
 
 
 def get(modality: str) -> ModalityModule:

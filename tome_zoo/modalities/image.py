@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tome_zoo.errors import CardError, MediaError
 from tome_zoo.modalities._checks import input_of, modest, regular_file, single_view
-from tome_zoo.modalities.inputs import ImageInput, Spec, ViewProtocol
+from tome_zoo.modalities.inputs import ImageInput, Span, Spec, ViewProtocol
 from tome_zoo.transformer.architecture import Architecture
 
 _INTERPOLATION = {
@@ -28,18 +28,21 @@ _INTERPOLATION = {
 _WARNINGS = threading.Lock()  # `warnings.catch_warnings` is not safe among threads
 
 
-def read(path: str | Path, spec: Spec | None = None, *, upright: bool = False) -> Image.Image:
+def read(path: str | Path, spec: Spec | None = None, *, span: Span | None = None, upright: bool = False) -> Image.Image:
     """Decode an image to 8-bit RGB, its first frame if it has several.
 
     Args:
         path: The file.
         spec: Not needed.
+        span: None: an image has no stretches.
         upright: Turn it as the EXIF orientation of a camera says: for looking at one's own photographs, not for
             published figures.
 
     Raises:
         MediaError: If it is missing, no image, damaged, or so large that it must be a decompression bomb.
     """
+    if span is not None:
+        raise MediaError(f"{path}: an image has no stretch of {span.start:g} to {span.end:g} s")
     path = regular_file(path, "an image")
     try:
         with _WARNINGS, warnings.catch_warnings():

@@ -1,14 +1,10 @@
-"""What was found for each row of a table, and its CSV."""
+"""What was found for each row of a table."""
 
-import csv
 import statistics
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tome_zoo.paper.cells import Cell
-from tome_zoo.system.files import atomic_write
 
 COLUMNS = (
     "part", "choice", "model", "r", "reducer", "prop_attn", "protocol", "metric", "printed", "reproduced", "measured",
@@ -77,12 +73,3 @@ class Entry:
             "printed_samples_per_second": row.speed if own else None, "speedup": self.speedup,
             "reduction_share": self.reduction_share, "not_run": self.reason or None,
         }  # fmt: skip
-
-
-def write_csv(rows: Iterable[dict[str, Any]], columns: Sequence[str], path: Path) -> Path:
-    """Write rows with these columns; nothing where a value is None."""
-    with atomic_write(path) as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path

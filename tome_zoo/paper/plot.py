@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHADES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 HOLLOW: dict[str, Any] = {"facecolor": "white", "edgecolor": "#666666", "linewidth": 1.3}
 
 
@@ -73,7 +72,7 @@ def _draw_dots(axes: "Axes", entries: Sequence[Entry]) -> None:
             axes.scatter(entry.printed, y, s=34, zorder=3, label="printed", **HOLLOW)
         if entry.score is not None:
             place = shares.index(row.macs) if row.macs in shares else None
-            colour = "#222222" if place is None else SHADES[place % len(SHADES)]
+            colour = "#222222" if place is None else COLOURS[place % len(COLOURS)]
             label = "measured" if row.macs is None else f"{100 * row.macs:.0f} % of the MACs"
             y += 0 if place is None else 0.22 * (place - (len(shares) - 1) / 2)
             axes.errorbar(

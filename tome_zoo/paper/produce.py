@@ -8,13 +8,13 @@ from typing import Any
 
 from tome_zoo import cards
 from tome_zoo.cards import TableCard, TableRow
-from tome_zoo.demo import MODELS, write_data
-from tome_zoo.paper import entries as found
+from tome_zoo.demo import MODELS, write_missing_data
 from tome_zoo.paper.cells import Cell, cells_on, own_cells, weights_by_model
-from tome_zoo.paper.entries import Entry
+from tome_zoo.paper.entries import COLUMNS, Entry
 from tome_zoo.paper.plot import plot_table
 from tome_zoo.paper.run import Progress, entries, score_cells, time_cells
 from tome_zoo.paper.tables import EQUAL_COLUMNS, EqualTime, equal_time
+from tome_zoo.system.files import atomic_write, write_csv
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,9 @@ def _everywhere(data: Path, cells: Sequence[Cell]) -> dict[str, Path]:
 
 def _demo_data(data: Path | None, output: Path, progress: Progress | None) -> dict[str, Path]:
     """The validation split of each embedded model's data set, written where it is not there."""
-    roots = {}
-    for model, name in MODELS.items():
-        root = (output / "data" if data is None else data) / name
-        roots[model] = root
-        if not (root / cards.dataset_card(name).splits["val"][0]).exists():
-            told = None if progress is None else lambda done, total, name=name: progress(done, total, f"writing {name}")
-            write_data(name, root, progress=told)
+    roots = {model: (output / "data" if data is None else data) / name for model, name in MODELS.items()}
+    for model, root in roots.items():
+        write_missing_data(MODELS[model], root, "val", progress=progress)
     return roots
 
 
@@ -130,11 +126,13 @@ def _write(card: TableCard, made: list[Entry], output: Path) -> Produced:
     models = list(dict.fromkeys(entry.cell.model for entry in made))
     made = sorted(made, key=lambda entry: models.index(entry.cell.model) if entry.cell.substituted else 0)
     times = equal_time(made)
-    output.mkdir(parents=True, exist_ok=True)
-    files = [found.write_csv((entry.to_json() for entry in made), found.COLUMNS, output / f"{card.name}.csv")]
+    files = [output / f"{card.name}.csv"]
+    with atomic_write(files[0]) as file:
+        write_csv(file, COLUMNS, (entry.to_json() for entry in made))
     if times:
-        rows = (asdict(item) for item in times)
-        files.append(found.write_csv(rows, EQUAL_COLUMNS, output / f"{card.name}_equal_time.csv"))
+        files.append(output / f"{card.name}_equal_time.csv")
+        with atomic_write(files[-1]) as file:
+            write_csv(file, EQUAL_COLUMNS, map(asdict, times))
     if any(entry.score is not None or entry.printed is not None for entry in made):
         files.append(plot_table(card, made, output / f"{card.name}.png"))
     return Produced(card, made, times, files)

@@ -8,12 +8,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tome_zoo.benchmark.tables import METRICS
 from tome_zoo.cards import TableCard
 from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.paper.entries import Entry
+from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.reports.numbers import format_number, format_percent, format_ratio
 
-METRICS = {"top1": "top-1 %", "map": "mAP %"}
 EQUAL_COLUMNS = ("model", "reducer", "budget", "time_left", "score")
 
 
@@ -32,9 +33,9 @@ def list_table(cards: Iterable[TableCard]) -> Table:
 def measured_table(card: TableCard, entries: Sequence[Entry]) -> Table:
     """The rows of one model, or of a whole table, measured beside printed."""
     caption = card.summary + (f" Printed speeds: {card.device}." if card.device else "")
-    made = Table(
+    made = FoldingTable(
         title=Text(card.title, style="bold"), caption=Text(caption), title_justify="left", caption_justify="left",
-        box=box.SIMPLE_HEAD, pad_edge=False,
+        box=box.SIMPLE_HEAD, pad_edge=False, keys=3,
     )  # fmt: skip
     timed = any(entry.speedup is not None for entry in entries)
     shared = any(entry.reduction_share is not None for entry in entries)
@@ -42,7 +43,7 @@ def measured_table(card: TableCard, entries: Sequence[Entry]) -> Table:
     printed = any(entry.printed is not None for entry in entries)
     for name in ("part", "choice", "r"):
         made.add_column(name, overflow="fold", min_width=min(5, len(name)))
-    metric = METRICS[entries[0].metric]
+    metric = f"{METRICS[entries[0].metric]} %"
     names = (
         [f"printed\n{metric}"] * printed + [f"measured\n{metric}"] + ["differ-\nence"] * printed + ["spread"] * several
     )

@@ -1,6 +1,5 @@
 """Results as people and machines read them: tables in a terminal, and CSV. The picture is in `reports/plot.py`."""
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from tome_zoo.evaluation.results import Result
 from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.reports.folding_table import FoldingTable
 from tome_zoo.reports.numbers import format_number, format_ratio
+from tome_zoo.system import files
 
 COLUMNS = (
     "model", "modality", "dataset", "split", "protocol", "weights", "r", "metric", "score", "top5", "classes_scored",
@@ -110,15 +110,13 @@ def failures(results: Iterable[Result], shown: int = 10) -> list[str]:
 def to_csv(results: Iterable[Result]) -> str:
     """The records of `rows` as CSV: a header, then one line a result; numbers in full, nothing where None."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(results))
+    files.write_csv(text, COLUMNS, rows(results))
     return text.getvalue()
 
 
 def write_csv(results: Iterable[Result], path: str | Path) -> Path:
     """Write `to_csv` to a file, whose folder is made if need be."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_csv(results), encoding="utf-8")
+    with files.atomic_write(path) as file:
+        file.write(to_csv(results))
     return path

@@ -1,10 +1,11 @@
 """Files that appear whole under their name or not at all, and locks among the processes that write one."""
 
 import contextlib
+import csv
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -43,6 +44,13 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
         if isinstance(error, OSError) and error.filename is None:  # a full disk is told without the place
             raise OSError(error.errno, error.strerror, str(target)) from None
         raise
+
+
+def write_csv(file: IO[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a header and a line for each row; nothing where a row has no value, or None."""
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 @contextlib.contextmanager

@@ -86,14 +86,15 @@ class ViewLoader:
         raise DataError(f"{ATTEMPTS} files in a row cannot be read, the last: {failed[-1][1]}")
 
     def _media(self, draw: Draw, index: int, failed: list[tuple[int, str]]) -> tuple[Parts, Any]:
-        media = modalities.read(self.card.modality, self.paths[index], self.card, self.spans[index])
+        modality = modalities.get(self.card.modality)
+        media = modality.read(self.paths[index], self.card, span=self.spans[index])
         if self.card.modality != "audio" or torch.rand(()).item() >= self.recipe.waveform_mixup:
             return ((index, 1.0),), media
         other = self._another(draw, "mixed", 0)
         alpha = torch.tensor(self.recipe.waveform_mixup_alpha)
         weight = torch.distributions.Beta(alpha, alpha).sample().item()
         try:
-            added = modalities.read(self.card.modality, self.paths[other], self.card, self.spans[other])
+            added = modality.read(self.paths[other], self.card, span=self.spans[other])
         except (MediaError, OSError) as error:
             failed.append((other, str(error)))
             return ((index, 1.0),), media

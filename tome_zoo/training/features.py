@@ -20,6 +20,7 @@ from tome_zoo.data.dataset import Dataset, open_dataset
 from tome_zoo.data.decode import decode
 from tome_zoo.data.stamp import stamp
 from tome_zoo.errors import DataError, TomeZooError
+from tome_zoo.evaluation.batches import own_batches
 from tome_zoo.evaluation.metrics import multi_hot
 from tome_zoo.evaluation.plan import DECODERS, PACKAGES
 from tome_zoo.evaluation.results import Failure
@@ -29,7 +30,6 @@ from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.system import distributed, provenance
 from tome_zoo.system.devices import DTYPES, choose_device, decoders
-from tome_zoo.system.distributed import Rank
 from tome_zoo.training.feature_files import check_ending, files_of_folder, write_features
 from tome_zoo.weights.load import weights_digest
 
@@ -123,8 +123,9 @@ def embed(
             network.to(on, DTYPES[dtype]).eval()
             network.r = wanted
             done = {i for i, s in enumerate(found.samples) if store.done.get(s.id) == stamp(s.path)}
-        stretch = max(1, batch_size // (rule.temporal_views * rule.spatial_views))
-        mine = _own_share(len(found.samples), done, stretch, rank)
+        size = max(1, batch_size // (rule.temporal_views * rule.spatial_views))
+        batches, _ = own_batches(range(len(found.samples)), size, [done], rank)
+        mine = [index for batch in batches for index in batch.indices]
         with distributed.raise_together():
             failed = _embed_samples(network, found, rule, mine, store, tokens, batch_size, workers, progress)
         with distributed.raise_together():
@@ -138,14 +139,6 @@ def embed(
     if made is None:
         raise AssertionError("rank 0 has the features")
     return made
-
-
-def _own_share(n_samples: int, done: set[int], stretch: int, rank: Rank) -> list[int]:
-    """What this rank is to embed of what no rank has: its turns of stretches of samples; all ranks ask together."""
-    done_by_any = set[int]().union(*distributed.all_gather(done))
-    todo = [i for i in range(n_samples) if i not in done_by_any]
-    starts = range(rank.rank * stretch, len(todo), rank.world_size * stretch)
-    return [i for start in starts for i in todo[start : start + stretch]]
 
 
 def _embed_samples(

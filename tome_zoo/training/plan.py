@@ -11,7 +11,6 @@ from tome_zoo import schedule
 from tome_zoo.cards.schema import RecipeCard
 from tome_zoo.data.dataset import Dataset
 from tome_zoo.errors import TomeZooError
-from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.registry import ZooModel
 from tome_zoo.schedule import R
 from tome_zoo.training.checkpoint import digest
@@ -112,11 +111,8 @@ def plan_training(
     order = _order(recipe, data, draws * ranks * forwards, seed)
     total = max(2, round(recipe.epochs * order.steps_per_epoch))
     lr = peak_lr(recipe, order.per_step * recipe.repeats_per_decode)
-    left_out = {"summary", "models", "sources", "evaluations"}
-    if recipe.reducer == DEFAULT_REDUCER:  # as checkpoints of before there were others
-        left_out.add("reducer")
     settings = {
-        **facts, "recipe": recipe.model_dump(mode="json", exclude=left_out),
+        **facts, "recipe": recipe.model_dump(mode="json", exclude={"summary", "models", "sources", "evaluations"}),
         "samples": digest([sample.id for sample in data.samples]), "samples a step": order.per_step, "seed": seed,
     }  # fmt: skip
     count = min(recipe.evaluations, total)

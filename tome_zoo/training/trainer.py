@@ -162,8 +162,7 @@ def train(
                 network, chosen, training, held_out, output,
                 ranks=rank.world_size, batch_size=batch_size, accum=accum,
                 eval_r=None if eval_r is None else tuple(eval_r), checkpoint_steps=checkpoint_steps,
-                facts={"model": base.name, "weights": None if weights is None else str(weights)}
-                | ({} if use_ema is None else {"use_ema": use_ema}),
+                facts={"model": base.name, "weights": None if weights is None else str(weights), "use_ema": use_ema},
                 eval_limit=eval_limit, keep=keep, log_steps=log_steps, device=on, seed=seed,
                 workers=decoders(on) if workers is None else workers,
             )  # fmt: skip
