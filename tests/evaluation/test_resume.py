@@ -258,3 +258,12 @@ def test_an_r_that_gives_no_scores_hinders_no_other(tiny_zoo, tmp_path):
     with pytest.raises(DataError, match="all 22 failed at r = 0"):
         evaluate(model, tiny_zoo / "image", r=[0, 2], output=tmp_path)
     assert [(result.r, result.n_scored) for result in read_results(tmp_path)] == [("2", 22)]
+
+
+def test_a_copy_of_the_data_elsewhere_is_gone_on_with(tiny_zoo, tmp_path):
+    """By ids, sizes and content; one that is another of the same size is scored anew."""
+    evaluate(NAME, tiny_zoo / "image", r=[0], output=tmp_path / "out")
+    shutil.copytree(tiny_zoo / "image", tmp_path / "moved", copy_function=shutil.copy)
+    seen = []
+    evaluate(NAME, tmp_path / "moved", r=[0], output=tmp_path / "out", progress=lambda *done: seen.append(done))
+    assert seen == []
