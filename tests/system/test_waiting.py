@@ -1,10 +1,6 @@
 """Ranks that wait for each other: however long they work, not for ever, and never deaf."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -36,27 +32,14 @@ with distributed.process_group() as rank:
 
 
 @pytest.fixture
-def two_ranks():
-    """What rank 1 does, and how long a rank may be silent and idle -> both processes; killed at the end."""
-    started = []
+def two_ranks(start_python, free_port):
+    """What rank 1 does, and how long a rank may be silent and idle -> both processes."""
 
     def start(what, silence, idleness):
-        with socket.socket() as server:
-            server.bind(("127.0.0.1", 0))
-            port = str(server.getsockname()[1])
-        for rank in range(2):
-            ranks = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            started.append(subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, what, str(silence), str(idleness)],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path), **ranks},
-            ))  # fmt: skip
-        return started
+        ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
+        return [start_python("-c", SCRIPT, what, silence, idleness, RANK=str(rank), **ranks) for rank in range(2)]
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def test_a_rank_that_works_is_waited_for_whatever_the_limit(two_ranks):
@@ -86,3 +69,29 @@ def test_a_rank_that_waits_hears_ctrl_c(two_ranks):
     assert "waits for rank 1" in first.stderr.readline()
     first.send_signal(signal.SIGINT)
     assert first.communicate(timeout=60)[0].startswith("KeyboardInterrupt")
+
+
+ENDING = """
+import atexit, threading
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()], flush=True))  # the last one called
+
+import torch.distributed as dist
+from tome_zoo.system import distributed
+
+dist.init_process_group("gloo")
+with distributed.process_group() as rank:
+    distributed.all_gather(rank.rank)
+print([thread.name for thread in threading.enumerate()], flush=True)
+dist.destroy_process_group()
+"""
+
+
+def test_signs_of_life_end_before_python_does(start_python, free_port):
+    """A thread that is in the store when Python ends aborts the process; here in a group of the user's own."""
+    ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port}
+    for process in [start_python("-c", ENDING, RANK=str(rank), **ranks) for rank in range(2)]:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        before, after = out.splitlines()
+        assert "tome-zoo rank" in before
+        assert "tome-zoo rank" not in after

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from tome_zoo.errors import LostRankError, TomeZooError
 from tome_zoo.system.rendezvous import Rank, current_rank, default_signals, join, warn_if_ignored
-from tome_zoo.system.waiting import announce, meet, report_work
+from tome_zoo.system.waiting import announce, meet, report_work, retire
 
 __all__ = [
     "Rank",
@@ -61,6 +61,7 @@ def process_group() -> Iterator[Rank]:
     try:
         yield rank
     finally:
+        retire()
         dist.destroy_process_group()
 
 

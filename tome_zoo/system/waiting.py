@@ -1,5 +1,6 @@
 """Ranks that wait for others: as long as these live and work, with ears for signals, and saying for whom."""
 
+import atexit
 import itertools
 import logging
 import threading
@@ -32,14 +33,26 @@ class _Presence:
 
     def __post_init__(self) -> None:
         self._tell(0)
-        threading.Thread(target=self._beat, args=[self.store.clone()], name="tome-zoo rank", daemon=True).start()
+        self._ended = threading.Event()
+        self._beating = threading.Thread(
+            target=self._beat, args=[self.store.clone()], name="tome-zoo rank", daemon=True
+        )
+        self._beating.start()
+        atexit.register(self.end)
+
+    def end(self) -> None:
+        """Give no more signs: a thread that is inside the store when Python ends would abort the process."""
+        self._ended.set()
+        self._beating.join(BEAT)
+        atexit.unregister(self.end)
 
     def _tell(self, beat: int, store: dist.Store | None = None) -> None:
         (store or self.store).set(f"rank{self.rank}", f"{beat} {self.work}")
 
     def _beat(self, store: dist.Store) -> None:
         for beat in itertools.count(1):
-            time.sleep(BEAT)
+            if self._ended.wait(BEAT):
+                return
             try:
                 self._tell(beat, store)
             except RuntimeError:  # the group has ended
@@ -97,6 +110,11 @@ _presences: WeakKeyDictionary[dist.ProcessGroup, _Presence] = WeakKeyDictionary(
 def announce() -> None:
     """Give signs of life from now on, whatever this process is busy with."""
     _presence()
+
+
+def retire() -> None:
+    """Give no more signs of life; the group is to end."""
+    _presence().end()
 
 
 def meet() -> None:
