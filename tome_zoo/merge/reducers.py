@@ -3,7 +3,7 @@
 An entry point of the group `tome_zoo.reducers` adds a name for everybody; `register_reducer` adds one in a script.
 """
 
-import hashlib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from typing import Any
 
 from tome_zoo.errors import TomeZooError
 from tome_zoo.merge import axes, clustering, fusion, pruning
+from tome_zoo.merge.fingerprint import fingerprint
 from tome_zoo.merge.reduction import Reduction
 
 Reduce = Callable[..., Reduction]
@@ -73,11 +74,15 @@ class Reducer:
 
     @property
     def identity(self) -> str:
-        """What scores depend on: the name, and of a function of one's own also a digest of its code."""
-        code = getattr(self.reduce, "__code__", None)
-        if code is None or self.reduce.__module__.startswith("tome_zoo.merge."):
+        """What scores depend on: the name, and of a function of one's own also a digest of what it does.
+
+        Raises:
+            TomeZooError: If it holds something of which nobody can tell whether it is still the same.
+        """
+        own = _BUILT_IN.get(self.name.partition(":")[0])
+        if own is not None and own.reduce is self.reduce and get_reducer(self.name).options == self.options:
             return self.name
-        return f"{self.name}@{hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:8]}"
+        return f"{self.name}@{fingerprint(functools.partial(self.reduce, **self.options))[:8]}"
 
     @property
     def is_default(self) -> bool:
