@@ -394,8 +394,8 @@ def test_gradients_reach_what_stays():
 def test_names_options_and_own_functions():
     assert set(SLOW) | {"random"} == set(list_reducers())
     for wrong, hint in (
-        ("bipartit", "did you mean 'bipartite'"), ("kmeans:round=3", "rounds"), ("kmeans:rounds=x", "int"),
-        ("bipartite:feature=z", "one of k, q, v"), ("topk:a=1", "none"),
+        ("bipartit", "did you mean 'bipartite'"), ("kmeans:round=3", "rounds"), ("kmeans:rounds=x", "integer"),
+        ("bipartite:feature=z", "option feature .* should be 'k', 'q'"), ("topk:a=1", "none"),
     ):  # fmt: skip
         with pytest.raises(TomeZooError, match=hint):
             get_reducer(wrong)
@@ -414,3 +414,18 @@ def test_names_options_and_own_functions():
     for taken in ("kmeans", "a:b", ""):
         with pytest.raises(TomeZooError, match="name"):
             register_reducer(taken, first_ones)
+
+
+def test_options_of_own_functions_have_the_types_they_state():
+    def own(
+        inputs, r, protected, weight=1.0, *, exact=True, limit: int | None = None, way: "str" = "up", any_other=None
+    ):
+        raise AssertionError
+
+    register_reducer("own_options", own)
+    assert get_reducer("own_options:weight=2,exact=false,limit=3,way=7,any_other=x").options == {
+        "weight": 2.0, "exact": False, "limit": 3, "way": "7", "any_other": "x",
+    }  # fmt: skip
+    for wrong in ("weight=a", "exact=2", "limit=1.5", "r=3", "weight"):
+        with pytest.raises(TomeZooError, match="own_options"):
+            get_reducer(f"own_options:{wrong}")

@@ -206,27 +206,34 @@ def _find(name: str) -> Reducer:
 
 
 def _option(reducer: Reducer, text: str) -> tuple[str, Any]:
-    """An option as it is written, with a value of the type of its default, one of those that the function allows."""
+    """An option as it is written, of the type that the function states, or else of its default's."""
+    from pydantic import TypeAdapter, ValidationError
+
     key, equals, value = text.partition("=")
-    fields = {
-        name: parameter
-        for name, parameter in inspect.signature(reducer.reduce).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    if not equals or key not in fields:
+    options = _options(reducer.reduce)
+    if not equals or key not in options:
         raise TomeZooError(
             f"reducer {reducer.name!r} has no option {text!r}: write {reducer.name}:option=value; "
-            f"it has {', '.join(fields) or 'none'}"
+            f"it has {', '.join(options) or 'none'}"
         )
-    default, allowed = fields[key].default, getattr(fields[key].annotation, "__args__", None)
     try:
-        read: Any = type(default)(value)
-    except ValueError:
-        raise TomeZooError(
-            f"option {key} of reducer {reducer.name!r} should be a {type(default).__name__}, got {value!r}"
-        ) from None
-    if allowed is not None and read not in allowed:
-        raise TomeZooError(
-            f"option {key} of reducer {reducer.name!r} should be one of {', '.join(allowed)}; got {value!r}"
-        )
-    return key, read
+        return key, TypeAdapter(options[key]).validate_strings(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].replace("Input", f"option {key} of reducer {reducer.name!r}", 1)
+        raise TomeZooError(f"{message}; got {value!r}") from None
+
+
+def _options(reduce: Reduce) -> dict[str, Any]:
+    """What a function takes beside inputs, r and protected, by its type."""
+    try:
+        parameters = inspect.signature(reduce, eval_str=True).parameters.values()
+    except NameError:  # a type that is imported for type checkers alone
+        parameters = inspect.signature(reduce).parameters.values()
+    found = {}
+    for position, parameter in enumerate(parameters):
+        named = parameter.kind is parameter.KEYWORD_ONLY
+        if named or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and position > 2):
+            stated, default = parameter.annotation, parameter.default
+            given = Any if default is None or default is parameter.empty else type(default)
+            found[parameter.name] = given if stated is parameter.empty or isinstance(stated, str) else stated
+    return found
