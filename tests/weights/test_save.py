@@ -4,6 +4,7 @@ import json
 import struct
 
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 
@@ -44,6 +45,21 @@ def test_what_is_asked_for_comes_before_what_the_file_says(tiny_zoo, tmp_path):
     assert other.labels == ("ant", "bee", "cow", "dog"), "of another number of classes the data set's own card knows"
     with pytest.raises(CardError, match="embed_dim 15 is not divisible"):
         tome_zoo.create_model("tiny_image.test", weights=path, embed_dim=15)
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_timm_model_states_its_name_shape_and_classes(tmp_path, patched):
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=3).eval()
+    if patched:
+        tome_zoo.patch(model, r=1)
+    path = save_weights(model, tmp_path / "own.safetensors", classes=["a", "b", "c"], dtype=torch.float32)
+    x = torch.randn(2, 3, 64, 64)
+    found = tome_zoo.create_model(read_metadata(path).model, weights=path)
+    assert found.labels == ("a", "b", "c")
+    found.r = int(patched)
+    torch.testing.assert_close(found(x), model(x))
+    save_weights(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
+    assert read_metadata(tmp_path / "other.safetensors") == WeightsMetadata()
 
 
 def test_a_model_without_changes_states_its_name_alone(tiny_zoo, tmp_path):

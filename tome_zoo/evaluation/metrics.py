@@ -54,7 +54,7 @@ def top_k_accuracy(scores: ArrayLike, targets: ArrayLike, k: int) -> float:
         targets: Class of each sample, `[samples]`.
         k: How many of the best classes count as a hit.
     """
-    return 100.0 * float(hits(scores, targets, k).mean())
+    return _per_cent(hits(scores, targets, k))
 
 
 def hits(scores: ArrayLike, targets: ArrayLike, k: int) -> NDArray[np.bool_]:
@@ -67,6 +67,11 @@ def hits(scores: ArrayLike, targets: ArrayLike, k: int) -> NDArray[np.bool_]:
     tied_before = (rows == own) & (np.arange(rows.shape[1]) < classes[:, None])
     rank = (rows > own).sum(axis=1) + tied_before.sum(axis=1)
     return rank < k
+
+
+def _per_cent(hit: NDArray[np.bool_]) -> float:
+    """Their share, rounded once: 487 of 500 are 97.4."""
+    return 100 * int(hit.sum()) / hit.size
 
 
 def multi_hot(targets: Sequence[Sequence[int]], n_classes: int) -> NDArray[np.bool_]:
@@ -104,7 +109,7 @@ def class_accuracies(scores: ArrayLike, targets: ArrayLike) -> NDArray[np.float6
     hit = hits(rows, classes, 1)
     found = np.full(rows.shape[1], np.nan)
     for c in np.unique(classes):
-        found[c] = 100.0 * hit[classes == c].mean()
+        found[c] = _per_cent(hit[classes == c])
     return found
 
 

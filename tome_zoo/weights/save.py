@@ -10,7 +10,8 @@ from safetensors.torch import save
 from torch import nn
 
 from tome_zoo.cards import ModelCard, model_card
-from tome_zoo.errors import CardError
+from tome_zoo.cards.timm_models import card_of_timm
+from tome_zoo.errors import CardError, UnsupportedModelError
 from tome_zoo.system.files import atomic_write
 from tome_zoo.weights.metadata import WeightsMetadata
 
@@ -26,11 +27,11 @@ def save_weights(
 ) -> Path:
     """Write a model's tensors as safetensors under timm's names; the file appears whole or not at all.
 
-    A model with a card (from `create_model`) states it in the header, with the fields of its architecture that differ
-    from the card of that name, so that `create_model(name, weights=path)` needs to be told nothing else.
+    A model of the zoo or of timm (patched or not) states its name in the header, with the fields of its architecture
+    that differ from the card of that name, so that `create_model(name, weights=path)` needs to be told nothing else.
 
     Args:
-        model: Any; those without a card are written without metadata, unless `classes` are given.
+        model: Any; what neither the zoo nor timm can name is written without metadata, unless `classes` are given.
         path: The file to write; its folder is made if need be.
         classes: Names of the outputs in their order; none takes those of the model's card.
         dataset: Name of the data set card whose classes they are; None takes the model's.
@@ -42,10 +43,21 @@ def save_weights(
     """
     path = Path(path)
     tensors = {key: value.detach().to(dtype).cpu().contiguous() for key, value in model.state_dict().items()}
-    header = metadata_of(getattr(model, "card", None), classes, dataset, protocol).to_header()
+    header = metadata_of(_card(model), classes, dataset, protocol).to_header()
     with atomic_write(path, "wb") as file:
         file.write(save(tensors, header))
     return path
+
+
+def _card(model: nn.Module) -> ModelCard | None:
+    """The card of a model, of a timm model by its `pretrained_cfg`; None if nobody knows it."""
+    card: ModelCard | None = getattr(model, "card", None)
+    if card is not None and card.architecture.num_classes == getattr(model, "num_classes", None):
+        return card
+    try:
+        return card_of_timm(model)
+    except (UnsupportedModelError, CardError):
+        return card
 
 
 def metadata_of(
