@@ -17,9 +17,11 @@ from tome_zoo.commands.options import (
     Protocol,
     Reducer,
     Schedules,
+    Settings,
     Weights,
     Workers,
     parse_schedules,
+    read_one_setting,
 )
 
 if TYPE_CHECKING:
@@ -77,8 +79,7 @@ def train(
     checkpoint_steps: Annotated[int | None, typer.Option(min=1, help="How often  [default: each epoch]")] = None,
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
     model_name: Annotated[str | None, typer.Option("--name", help="Of the new model.")] = None,
-    img_size: Annotated[int | None, typer.Option(min=1, help="Another input size; positions are interpolated.")] = None,
-    num_frames: Annotated[int | None, typer.Option(min=1, help="Another clip length, likewise.")] = None,
+    settings: Settings = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     workers: Workers = None,
     device: Device = None,
@@ -96,7 +97,6 @@ def train(
     from tome_zoo.training import trainer
 
     output = Path("runs", name) if output is None else output
-    shape = {"img_size": img_size, "num_frames": num_frames}
     options: dict[str, Any] = {
         "r": schedules, "r_mode": r_mode and r_mode.value, "reducer": reducer, "recipe": recipe, "epochs": epochs,
         "batch_size": batch_size, "accum": accum, "lr": lr, "dtype": dtype and dtype.value, "compile": compile,
@@ -104,8 +104,8 @@ def train(
         "use_ema": ema,
         "start": "scratch" if from_scratch else None, "teacher": teacher, "protocol": protocol, "eval_r": tried,
         "eval_limit": eval_limit, "evaluations": evaluations, "checkpoint_steps": checkpoint_steps, "keep": keep,
-        "name": model_name, "architecture": {key: value for key, value in shape.items() if value is not None},
-        "seed": seed, "workers": workers, "device": device,
+        "name": model_name, "architecture": read_one_setting(settings or []), "seed": seed, "workers": workers,
+        "device": device,
     }  # fmt: skip
     first = distributed.current_rank().rank == 0
     with progress_bar(name, "steps", hidden=not first) as progress:
