@@ -1,8 +1,12 @@
 """A table produced on an embedded model: figures are those of evaluate, it goes on, and its files are there."""
 
 import csv
+import os
+import subprocess
+import sys
 
 import pytest
+import tomlkit
 from PIL import Image
 
 from tome_zoo import create_model, evaluate
@@ -62,6 +66,30 @@ def test_a_grid_is_scored_timed_written_and_gone_on_with(data, tmp_path, monkeyp
     again = make(data, tmp_path, bench=True)
     assert [entry.to_json() for entry in again.entries] == [entry.to_json() for entry in made.entries]
     assert len(records.read(tmp_path)) == lines
+
+
+def test_ranks_share_the_work_and_one_of_them_writes_and_talks(data, tmp_path):
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "small.toml").write_text(tomlkit.dumps({"table": [SMALL.model_dump(exclude_none=True)]}))
+    command = ["paper", "small", "--model", MODEL, "--data", data, "--cards", tmp_path / "cards", "--batch-size", 4,
+               "--workers", 0, "--device", "cpu", "--output"]  # fmt: skip
+
+    def torchrun(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python",
+             "--", sys.executable, "-m", "tome_zoo", *map(str, arguments)], capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}, check=False,
+        )  # fmt: skip
+
+    done = torchrun(*command, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("A small grid") == 1
+    made = make(data, tmp_path / "one", batch_size=4)
+    rows = list(csv.DictReader((tmp_path / "two" / "small.csv").read_text().splitlines()))
+    assert [row["measured"] for row in rows] == ["" if e.score is None else str(e.score) for e in made.entries]
+    refused = torchrun(*command, tmp_path / "two", "--bench")
+    assert refused.returncode != 0
+    assert refused.stderr.count("error: times are taken by one process") == 1
 
 
 def test_several_weights_of_a_model_give_mean_and_spread(data, tmp_path):

@@ -1,11 +1,13 @@
 """`paper`: tables and sweeps of the paper, run again, measured beside printed."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tome_zoo.commands.console import (
+    INTERRUPTED,
+    USER_ERROR,
     Cards,
     Json,
     Verbose,
@@ -17,6 +19,9 @@ from tome_zoo.commands.console import (
     sigterm_as_ctrl_c,
 )
 from tome_zoo.commands.options import Device, Dtype
+
+if TYPE_CHECKING:
+    from tome_zoo.paper.produce import Produced
 
 
 def paper(
@@ -47,7 +52,8 @@ def paper(
 ) -> None:
     """Run a table of the paper as far as data and weights allow: measured beside printed, CSV and picture.
 
-    The same command goes on where it stopped. Scores need --data or --demo; without either, --bench times the rows.
+    The same command goes on where it stopped, and under torchrun shares the work. Scores need --data or --demo; without
+    either, --bench times the rows.
     """
     from tome_zoo.cards import table_card, table_cards
     from tome_zoo.paper import tables
@@ -61,7 +67,9 @@ def paper(
     card = table_card(table)
     if demo and model:
         fail("--demo is for the embedded models: leave out --model, or --demo")
+    from tome_zoo.errors import LostRankError, TomeZooError
     from tome_zoo.paper.produce import produce
+    from tome_zoo.system import distributed
 
     folder = Path("runs", "paper", table) if output is None else output
     options: dict[str, Any] = {
@@ -69,17 +77,33 @@ def paper(
         "bench": bench, "batch_size": batch_size, "limit": limit, "dtype": dtype.value, "workers": workers,
         "device": device,
     }  # fmt: skip
+    first = distributed.current_rank().rank == 0
     try:
-        with sigterm_as_ctrl_c(), progress_bar(table, "steps") as progress:
+        with sigterm_as_ctrl_c(), progress_bar(table, "steps", hidden=not first) as progress:
             made = produce(card, data, folder, progress=progress, **options)
     except KeyboardInterrupt:
+        if not first:  # of several processes one talks
+            raise typer.Exit(INTERRUPTED) from None
         note(f"what was computed is kept in {folder}; the same command goes on from there")
         raise
+    except (TomeZooError, OSError) as error:
+        if first or isinstance(error, LostRankError):
+            raise
+        raise typer.Exit(USER_ERROR) from None
+    if first:
+        _tell(made, as_json=as_json)
+    if not any(entry.score is not None or entry.samples_per_second is not None for entry in made.entries):
+        if first:
+            fail("no row could be run; the last column says why")
+        raise typer.Exit(USER_ERROR)
+
+
+def _tell(made: "Produced", *, as_json: bool) -> None:
+    from tome_zoo.paper import tables
+
     if as_json:
         show_json([entry.to_json() for entry in made.entries])
     else:
         show(*(tables.measured_table(made.card, group) for group in made.groups))
         show(*map(tables.equal_time_table, made.equal_time_groups))
     note(f"written: {', '.join(map(str, made.files))}")
-    if not any(entry.score is not None or entry.samples_per_second is not None for entry in made.entries):
-        fail("no row could be run; the last column says why")

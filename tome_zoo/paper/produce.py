@@ -9,11 +9,13 @@ from typing import Any
 from tome_zoo import cards
 from tome_zoo.cards import TableCard, TableRow
 from tome_zoo.demo import MODELS, write_missing_data
+from tome_zoo.errors import TomeZooError
 from tome_zoo.paper.cells import Cell, cells_on, own_cells, weights_by_model
 from tome_zoo.paper.entries import COLUMNS, Entry
 from tome_zoo.paper.plot import plot_table
 from tome_zoo.paper.run import Progress, entries, score_cells, time_cells
 from tome_zoo.paper.tables import EQUAL_COLUMNS, EqualTime, equal_time
+from tome_zoo.system import distributed
 from tome_zoo.system.files import atomic_write, write_csv
 
 
@@ -60,6 +62,8 @@ def produce(
 ) -> Produced:
     """Run a table as far as data and weights allow; the same call goes on where it stopped.
 
+    Under `torchrun` the ranks share every evaluation, and rank 0 alone writes files.
+
     Args:
         card: Of the table.
         data: Folder of the data set; with `demo` a folder with `shapes`, `motions` and `sounds`, None writes them.
@@ -77,25 +81,35 @@ def produce(
         progress: Called with (done, of how many, doing what).
 
     Raises:
-        TomeZooError: If the table has no model of its own and none is given, or a file of weights is not there.
+        TomeZooError: If the table has no model of its own and none is given, a file of weights is not there, or several
+            ranks are to take times.
     """
-    files = weights_by_model(weights)
-    instead = tuple(MODELS) if demo else tuple(cards.model_card(name).name for name in models)
-    cells = cells_on(card, instead, files, fetch=fetch) if instead else own_cells(card, files, fetch=fetch)
-    cells = [*_unmerged(card, cells), *cells]
-    roots = _demo_data(data, output, progress) if demo else {} if data is None else _everywhere(data, cells)
-    scored = {}
-    if roots:
-        options: dict[str, Any] = {"batch_size": batch_size, "limit": limit, "dtype": dtype, "workers": workers}
-        scored = score_cells(cells, roots, output, device=device, progress=progress, **options)
-    timed = []
-    if bench:
-        timed = time_cells(
-            cells, output, device=device, batch_sizes=(batch_size,), dtypes=(dtype,), seconds=seconds, rounds=rounds,
-            progress=progress,
-        )  # fmt: skip
-    made = entries(cells, scored, timed, card.metric, no_data="" if roots else "no data: --data ROOT")
-    return _write(card, made, output)
+    with distributed.process_group() as rank:
+        with distributed.raise_together():
+            if bench and rank.world_size > 1:
+                raise TomeZooError("times are taken by one process: leave out --bench, and take them without torchrun")
+            files = weights_by_model(weights)
+            instead = tuple(MODELS) if demo else tuple(cards.model_card(name).name for name in models)
+            cells = cells_on(card, instead, files, fetch=fetch) if instead else own_cells(card, files, fetch=fetch)
+            cells = [*_unmerged(card, cells), *cells]
+            roots = _demo_data(data, output) if demo else {} if data is None else _everywhere(data, cells)
+        with distributed.raise_together():
+            if demo and rank.rank == 0:
+                for name, root in roots.items():
+                    write_missing_data(MODELS[name], root, "val", progress=progress)
+        scored = {}
+        if roots:
+            options: dict[str, Any] = {"batch_size": batch_size, "limit": limit, "dtype": dtype, "workers": workers}
+            scored = score_cells(cells, roots, output, device=device, progress=progress, **options)
+        timed = []
+        if bench:
+            timed = time_cells(
+                cells, output, device=device, batch_sizes=(batch_size,), dtypes=(dtype,), seconds=seconds,
+                rounds=rounds, progress=progress,
+            )  # fmt: skip
+        made = entries(cells, scored, timed, card.metric, no_data="" if roots else "no data: --data ROOT")
+        with distributed.raise_together():
+            return _produced(card, made, output, write=rank.rank == 0)
 
 
 def _unmerged(card: TableCard, cells: Sequence[Cell]) -> list[Cell]:
@@ -114,18 +128,19 @@ def _everywhere(data: Path, cells: Sequence[Cell]) -> dict[str, Path]:
     return {cell.model: data for cell in cells if cell.model is not None}
 
 
-def _demo_data(data: Path | None, output: Path, progress: Progress | None) -> dict[str, Path]:
-    """The validation split of each embedded model's data set, written where it is not there."""
-    roots = {model: (output / "data" if data is None else data) / name for model, name in MODELS.items()}
-    for model, root in roots.items():
-        write_missing_data(MODELS[model], root, "val", progress=progress)
-    return roots
+def _demo_data(data: Path | None, output: Path) -> dict[str, Path]:
+    """Where the data set of each embedded model lies, or is written."""
+    return {model: (output / "data" if data is None else data) / name for model, name in MODELS.items()}
 
 
-def _write(card: TableCard, made: list[Entry], output: Path) -> Produced:
+def _produced(card: TableCard, made: list[Entry], output: Path, *, write: bool) -> Produced:
     models = list(dict.fromkeys(entry.cell.model for entry in made))
     made = sorted(made, key=lambda entry: models.index(entry.cell.model) if entry.cell.substituted else 0)
     times = equal_time(made)
+    return Produced(card, made, times, _files(card, made, times, output) if write else [])
+
+
+def _files(card: TableCard, made: list[Entry], times: list[EqualTime], output: Path) -> list[Path]:
     files = [output / f"{card.name}.csv"]
     with atomic_write(files[0]) as file:
         write_csv(file, COLUMNS, (entry.to_json() for entry in made))
@@ -135,4 +150,4 @@ def _write(card: TableCard, made: list[Entry], output: Path) -> Produced:
             write_csv(file, EQUAL_COLUMNS, map(asdict, times))
     if any(entry.score is not None or entry.printed is not None for entry in made):
         files.append(plot_table(card, made, output / f"{card.name}.png"))
-    return Produced(card, made, times, files)
+    return files

@@ -7,7 +7,7 @@ from typing import Any
 
 from tome_zoo.benchmark import benchmark, records
 from tome_zoo.benchmark.records import Record
-from tome_zoo.errors import TomeZooError
+from tome_zoo.errors import LostRankError, TomeZooError
 from tome_zoo.evaluation.evaluator import evaluate
 from tome_zoo.evaluation.results import Result
 from tome_zoo.merge import DEFAULT_REDUCER
@@ -45,6 +45,8 @@ def score_cells(
                 model, data[model], r=list(schedules.values()), reducer=reducer, prop_attn=prop_attn,
                 protocol=protocol, weights=weights, output=output, **options,
             )  # fmt: skip
+        except LostRankError:
+            raise
         except TomeZooError as error:
             found |= {(config, text): str(error) for text in schedules}
         else:
