@@ -12,6 +12,8 @@ from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.build import build
 from tome_zoo.transformer.patching import unpatch
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*Profiler clears events")  # torch 2.11, where nothing is cleared
+
 
 def peak(function, folder):
     """Bytes that a call's tensors take at the most, beyond those that were there before."""

@@ -33,5 +33,5 @@ def test_a_picture_is_what_its_command_draws(command, tmp_path, monkeypatch):
     assert CliRunner().invoke(app, command).exit_code == 0
     with Image.open(command[-1]) as drawn, Image.open(ROOT / ".github/pictures" / command[-1]) as shown:
         assert drawn.size == shown.size
-        difference = np.asarray(drawn.convert("RGB")).astype(int) - np.asarray(shown.convert("RGB"))
-    assert (np.abs(difference) > 40).mean() < 0.01  # numerics and fonts of another machine may move a few pixels
+        one, other = (np.asarray(picture.convert("RGB").reduce(4)).astype(int) for picture in (drawn, shown))
+    assert (np.abs(one - other) > 40).mean() < 0.01  # fonts and lines of another release may lie a pixel aside
