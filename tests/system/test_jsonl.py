@@ -81,12 +81,13 @@ def test_what_cannot_be_read_is_named_by_file_line_and_field(tmp_path, line, mes
         read(path)
 
 
-def test_a_full_disk_leaves_the_lines_that_were_there(tmp_path):
+@pytest.mark.parametrize("length", [5000, 9000, 300_000])  # shorter and longer than the buffers of files
+def test_a_full_disk_leaves_the_lines_that_were_there(tmp_path, length):
     """By a limit on the size of files, in a process of its own, which writes no bytecode: a short .pyc would stay."""
     code = (
         "import resource, signal, sys; from pathlib import Path; from tome_zoo.system import jsonl\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "jsonl.append(Path(sys.argv[1]), [{'text': 'x' * 9000}])"
+        f"jsonl.append(Path(sys.argv[1]), [{{'text': 'x' * {length}}}])"
     )
     assert resource.RLIMIT_FSIZE is not None
     path = tmp_path / "rows.jsonl"

@@ -30,7 +30,7 @@ def append(path: Path, items: Iterable[dict[str, Any]]) -> None:
     if not lines:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path), path.open("ab+") as file:
+    with locked(path), path.open("ab+", buffering=0) as file:  # a buffer would write its rest before it is cut off
         file.seek(0)
         before = file.read()
         end = before.rfind(b"\n") + 1
@@ -38,8 +38,9 @@ def append(path: Path, items: Iterable[dict[str, Any]]) -> None:
             lines, end = "\n" + lines, len(before)
         file.truncate(end)
         try:
-            file.write(lines.encode())
-            file.flush()
+            rest = memoryview(lines.encode())
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError as error:
             file.truncate(end)
