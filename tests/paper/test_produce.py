@@ -13,7 +13,7 @@ from tome_zoo import create_model, evaluate
 from tome_zoo.benchmark import records
 from tome_zoo.cards import TableCard, table_card
 from tome_zoo.demo import write_data
-from tome_zoo.errors import DataError
+from tome_zoo.errors import DataError, TomeZooError
 from tome_zoo.paper import run
 from tome_zoo.paper.produce import produce
 from tome_zoo.paper.tables import equal_time_table, list_table, measured_table
@@ -102,6 +102,28 @@ def test_several_weights_of_a_model_give_mean_and_spread(data, tmp_path):
     assert entry.scores == tuple(singles)
     assert entry.score == sum(singles) / 2
     assert entry.spread == pytest.approx(abs(singles[0] - singles[1]) / 2**0.5)
+
+
+def test_the_model_that_is_scored_is_the_one_that_is_timed(data, tmp_path, monkeypatch):
+    model = create_model(MODEL, class_token=True, pool="token", pretrained=False)
+    file = save_weights(model, tmp_path / "other.safetensors")
+    plain, made = make(data, tmp_path / "out", bench=True), None
+    for _ in range(2):
+        made = make(data, tmp_path / "out", bench=True, weights=[str(file)])
+        entry = next(entry for entry in made.entries if entry.cell.row.choice == "evit")
+        assert entry.score is not None
+        assert entry.speedup > 0
+        monkeypatch.setattr(run, "benchmark", None)  # nothing is timed again
+    found = records.read(tmp_path / "out")
+    tokens = {record.tokens_in for record in found if record.overrides == {"class_token": True, "pool": "token"}}
+    assert tokens == {found[0].tokens_in + 1}
+    again = make(data, tmp_path / "out", bench=True)
+    assert [entry.speedup for entry in again.entries] == [entry.speedup for entry in plain.entries]
+    with pytest.raises(TypeError):  # another dtype is timed anew
+        make(data, tmp_path / "out", bench=True, dtype="bfloat16")
+    own = save_weights(create_model(MODEL), tmp_path / "own.safetensors")
+    with pytest.raises(TomeZooError, match="expected weights of one architecture"):
+        make(data, tmp_path / "out", weights=[str(own), str(file)])
 
 
 def test_printed_figures_stand_where_nothing_can_be_run(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from tome_zoo.transformer import patching
 from tome_zoo.transformer.architecture import Architecture
 from tome_zoo.transformer.macs import count_macs
 from tome_zoo.transformer.vit import MergingVisionTransformer
+from tome_zoo.weights.save import metadata_of
 
 CLOSED_FORM = "closed form"
 FLOP_COUNTER = "torch.utils.flop_counter / 2"
@@ -127,7 +128,7 @@ def find_subject(name: str | nn.Module, overrides: Mapping[str, Any] | None = No
         if overrides:
             raise CardError(f"a model that exists already keeps its shape; got overrides of {', '.join(overrides)}")
         model = registry.resolve_model(name)
-        return Subject(model.card.name, instance=model)
+        return Subject(model.card.name, _changed_fields(model.card), instance=model)
     fields = Architecture.model_fields
     for key in overrides:
         if key not in fields:
@@ -143,6 +144,11 @@ def find_subject(name: str | nn.Module, overrides: Mapping[str, Any] | None = No
     if full in model_cards():
         registry.create_model(full, device="meta", **overrides)
     return Subject(full, overrides)
+
+
+def _changed_fields(card: ModelCard) -> dict[str, Any]:
+    """Fields in which a model's architecture differs from that of the card of its name; none if that is not listed."""
+    return metadata_of(card).architecture if card.name in model_cards() or full_name(card.name) else {}
 
 
 def build(subject: Subject, device: torch.device, dtype: torch.dtype = torch.float32) -> ModelPair:

@@ -150,7 +150,8 @@ def weights_by_model(texts: Iterable[str]) -> dict[str, list[Path]]:
     """Files of weights by the model that they belong to: "NAME=FILE", or a file that says so itself.
 
     Raises:
-        TomeZooError: If a file is not there, or does not say of which model it is.
+        TomeZooError: If a file is not there, or does not say of which model it is, or a model's files are of different
+            architectures.
     """
     found: dict[str, list[Path]] = {}
     for text in texts:
@@ -162,4 +163,11 @@ def weights_by_model(texts: Iterable[str]) -> dict[str, list[Path]]:
         if not model:
             raise TomeZooError(f"{path} does not say of which model it is: write NAME={path}")
         found.setdefault(model, []).append(path)
+    for model, files in found.items():
+        first = read_metadata(files[0]).architecture
+        if other := next((file for file in files if read_metadata(file).architecture != first), None):
+            raise TomeZooError(
+                f"expected weights of one architecture of {model}, got {files[0]} with {first or 'that of the card'} "
+                f"and {other} with {read_metadata(other).architecture or 'that of the card'}: run each apart"
+            )
     return found

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tome_zoo import registry
 from tome_zoo.benchmark import benchmark, records
 from tome_zoo.benchmark.records import Record
 from tome_zoo.errors import LostRankError, TomeZooError
@@ -14,6 +15,8 @@ from tome_zoo.merge import DEFAULT_REDUCER
 from tome_zoo.paper.cells import Cell
 from tome_zoo.paper.entries import Entry
 from tome_zoo.schedule import R
+from tome_zoo.system.devices import choose_device
+from tome_zoo.weights.metadata import read_metadata
 
 Progress = Callable[[int, int, str], None]
 Config = tuple[str, Path | None, str, bool | None, str | None]  # model, weights, reducer, prop_attn, protocol
@@ -57,34 +60,47 @@ def score_cells(
 def time_cells(
     cells: Sequence[Cell], output: Path, *, progress: Progress | None = None, **settings: Any
 ) -> list[Record]:
-    """Times of each model's reducers at its r, and of baselines; a model that is timed in `output` already is left.
+    """Times of each model's reducers at its r, and of baselines; a model that is so timed in `output` already is left.
 
     Args:
-        cells: Of a table; unmerged models are timed beside.
+        cells: Of a table; unmerged models are timed beside. What a model's first file of weights says of its
+            architecture holds for its times too.
         output: Folder of `bench.jsonl`.
         progress: As that of `benchmark`.
         **settings: Fields of `BenchmarkSettings`, and `device`.
     """
     path = output / records.JSONL
     before = records.read(path) if path.exists() else []
+    device = records.environment(choose_device(settings.get("device")))["device"]
+    batch_size, dtype = settings.get("batch_sizes", (1,))[0], settings.get("dtypes", ("float32",))[0]
     found: list[Record] = []
     for model in dict.fromkeys(cell.model for cell in cells if cell.model is not None):
         mine = [cell for cell in cells if cell.model == model and (cell.row.baseline or cell.r is not None)]
         merging = [cell for cell in mine if cell.r is not None and cell.r != 0]
         asked = {(cell.text, cell.row.reducer) for cell in merging}
-        batch_size = settings.get("batch_sizes", (1,))[0]
-        stored = [old for old in before if old.model == model and old.batch_size == batch_size]
+        changed = _architecture(mine)
+        wanted = (model, changed, batch_size, dtype, device)
+        stored = [old for old in before if (old.model, old.overrides, old.batch_size, old.dtype, old.device) == wanted]
         if stored and asked <= {(old.r, old.reducer) for old in stored}:
             found += stored
             continue
         schedules = list({cell.text: cell.r for cell in merging}.values())
         reducers = list(dict.fromkeys(cell.row.reducer for cell in merging)) or [DEFAULT_REDUCER]
+        subject = registry.create_model(model, **changed) if changed else model
         for made in benchmark(
-            [model], r=schedules or [0], reducers=reducers, reduction_share=bool(merging), progress=progress, **settings
-        ):
+            [subject], r=schedules or [0], reducers=reducers, reduction_share=bool(merging), progress=progress,
+            **settings,
+        ):  # fmt: skip
             records.append(output, made)
             found += made
     return found
+
+
+def _architecture(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Fields in which the first file of weights of a model differs from the model's card."""
+    files = (file for cell in cells for file in cell.weights if file is not None)
+    file = next(files, None)
+    return {} if file is None else read_metadata(file).architecture
 
 
 def entries(
