@@ -105,9 +105,9 @@ def test_several_weights_of_a_model_give_mean_and_spread(data, tmp_path):
 
 
 def test_the_model_that_is_scored_is_the_one_that_is_timed(data, tmp_path, monkeypatch):
-    model = create_model(MODEL, class_token=True, pool="token", pretrained=False)
+    model = create_model(MODEL, class_token=True, pool="token")
     file = save_weights(model, tmp_path / "other.safetensors")
-    plain, made = make(data, tmp_path / "out", bench=True), None
+    plain = make(data, tmp_path / "out", bench=True)
     for _ in range(2):
         made = make(data, tmp_path / "out", bench=True, weights=[str(file)])
         entry = next(entry for entry in made.entries if entry.cell.row.choice == "evit")

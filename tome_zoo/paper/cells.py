@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tome_zoo import cards, registry, schedule
 from tome_zoo.cards import TableCard, TableRow
@@ -107,8 +108,12 @@ def r_for_share(model: str, share: float, slope: float | None = None, files: Seq
 
 @lru_cache(maxsize=32)
 def _meta(model: str, file: Path | None = None) -> registry.ZooModel:
-    fields = {} if file is None else read_metadata(file).architecture
-    return registry.create_model(model, device="meta", **fields)
+    return registry.create_model(model, device="meta", **changed_fields(file))
+
+
+def changed_fields(file: Path | None) -> dict[str, Any]:
+    """Fields in which the architecture of a file of weights differs from the model's card."""
+    return {} if file is None else read_metadata(file).architecture
 
 
 def _share_of(row: TableRow) -> tuple[float, float | None]:
@@ -162,12 +167,12 @@ def weights_by_model(texts: Iterable[str]) -> dict[str, list[Path]]:
         model = name if equals else read_metadata(path).model
         if not model:
             raise TomeZooError(f"{path} does not say of which model it is: write NAME={path}")
-        found.setdefault(model, []).append(path)
-    for model, files in found.items():
-        first = read_metadata(files[0]).architecture
-        if other := next((file for file in files if read_metadata(file).architecture != first), None):
+        files = found.setdefault(model, [])
+        files.append(path)
+        first, own = changed_fields(files[0]), changed_fields(path)
+        if own != first:
             raise TomeZooError(
                 f"expected weights of one architecture of {model}, got {files[0]} with {first or 'that of the card'} "
-                f"and {other} with {read_metadata(other).architecture or 'that of the card'}: run each apart"
+                f"and {path} with {own or 'that of the card'}: run each apart"
             )
     return found

@@ -12,11 +12,10 @@ from tome_zoo.errors import LostRankError, TomeZooError
 from tome_zoo.evaluation.evaluator import evaluate
 from tome_zoo.evaluation.results import Result
 from tome_zoo.merge import DEFAULT_REDUCER
-from tome_zoo.paper.cells import Cell
+from tome_zoo.paper.cells import Cell, changed_fields
 from tome_zoo.paper.entries import Entry
 from tome_zoo.schedule import R
 from tome_zoo.system.devices import choose_device
-from tome_zoo.weights.metadata import read_metadata
 
 Progress = Callable[[int, int, str], None]
 Config = tuple[str, Path | None, str, bool | None, str | None]  # model, weights, reducer, prop_attn, protocol
@@ -78,7 +77,7 @@ def time_cells(
         mine = [cell for cell in cells if cell.model == model and (cell.row.baseline or cell.r is not None)]
         merging = [cell for cell in mine if cell.r is not None and cell.r != 0]
         asked = {(cell.text, cell.row.reducer) for cell in merging}
-        changed = _architecture(mine)
+        changed = changed_fields(next((file for cell in mine for file in cell.weights), None))
         wanted = (model, changed, batch_size, dtype, device)
         stored = [old for old in before if (old.model, old.overrides, old.batch_size, old.dtype, old.device) == wanted]
         if stored and asked <= {(old.r, old.reducer) for old in stored}:
@@ -94,13 +93,6 @@ def time_cells(
             records.append(output, made)
             found += made
     return found
-
-
-def _architecture(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Fields in which the first file of weights of a model differs from the model's card."""
-    files = (file for cell in cells for file in cell.weights if file is not None)
-    file = next(files, None)
-    return {} if file is None else read_metadata(file).architecture
 
 
 def entries(
